@@ -1,0 +1,216 @@
+"""The report's two experiments, and the same on a real pedal, as functions (chapters 10, 12 and 17)."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fuzznet.convolution import receptive_field
+from fuzznet.gradients import local_gradients
+from fuzznet.loss import esr
+from fuzznet.network import Parameters, forward, initialize
+from fuzznet.optimizers import Adam, GradientDescent
+from fuzznet.postprocessing import keep_lowest_frequencies, match_mean
+from fuzznet.recordings import best_scalar, load_note, random_split, remove_silence, rms, split_into_clips, standardize
+from fuzznet.training import fit_output, train
+
+
+class Clips(NamedTuple):
+    """x, y: clean and distorted clips to train on, (B, T); x_test, y_test: those kept for the test. All NumPy."""
+
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+
+class SingleNote(NamedTuple):
+    """What `single_note` found.
+
+    parameters: the learned ones; losses: the mean ESR of each step; clips: Clips, as prepared; output, processed: the
+    network's output for the test clips, raw and after post-processing, (B, T); esr_input, esr_output, esr_processed: (B,).
+    """
+
+    parameters: Parameters
+    losses: list
+    clips: Clips
+    output: Any
+    processed: Any
+    esr_input: Any
+    esr_output: Any
+    esr_processed: Any
+
+
+def prepare_clips(pair, rng, train_clips=50, test_clips=15, clip_length=1000):
+    """From a pair to clips as section III.1 of the report makes them: silence off, cut, standardised, split, scaled.
+
+    The scalar that brings the clean clips closest to the distorted ones is found on the training clips alone.
+
+    pair: `recordings.Pair`; rng: a numpy.random.Generator, for the split. Returns: Clips.
+    Raises ValueError where the sound is silent or too short.
+    """
+    clean, distorted = remove_silence(pair.clean, pair.distorted)
+    x, y = (standardize(split_into_clips(sound, clip_length)) for sound in (clean, distorted))
+    chosen, kept = random_split(rng, len(x), train_clips, test_clips)
+    scalar = best_scalar(x[chosen], y[chosen])
+    return Clips(scalar * x[chosen], y[chosen], scalar * x[kept], y[kept])
+
+
+def single_note(
+    pair=None,
+    seed=0,
+    train_clips=50,
+    test_clips=15,
+    clip_length=1000,
+    layers=8,
+    kernels=10,
+    kernel_size=3,
+    bias="time",
+    gradient=local_gradients,
+    frozen=("mixing",),
+    optimizer=GradientDescent,
+    learning_rate=0.05,
+    epochs=5,
+    batch_size=5,
+    least_squares=False,
+    bins=100,
+    progress=False,
+):
+    """The report's experiment: learn one note, and judge the output raw and post-processed on clips never seen.
+
+    As it stands it follows the report: Table I, a bias over time, short-path gradients, mixing weights that do not learn.
+
+    pair: `recordings.Pair`, the bundled D3 unless given; seed: of the split, the initial values and the order of the clips;
+    optimizer: a class of `fuzznet.optimizers`; least_squares: instead of training, solve for the output mixer alone; bins: how
+    many frequencies post-processing keeps; the others as in `initialize`, `prepare_clips` and `train`, which also
+    raise the errors. Returns: SingleNote. Source: Table I, Table II.
+    """
+    rng = np.random.default_rng(seed)
+    clips = prepare_clips(load_note("D3") if pair is None else pair, rng, train_clips, test_clips, clip_length)
+    parameters = initialize(rng, layers, kernels, kernel_size, bias, clip_length if bias == "time" else None)
+    losses = []
+    if least_squares:
+        parameters = fit_output(parameters, clips.x, clips.y)
+    else:
+        parameters, losses = train(
+            parameters,
+            clips.x,
+            clips.y,
+            optimizer=optimizer(learning_rate),
+            rng=rng,
+            epochs=epochs,
+            batch_size=batch_size,
+            gradient=gradient,
+            frozen=frozen,
+            progress=progress,
+        )
+    output, _ = forward(parameters, clips.x_test)
+    processed = keep_lowest_frequencies(match_mean(output, clips.x_test), bins)
+    judged = (esr(output=sound, target=clips.y_test) for sound in (clips.x_test, output, processed))
+    return SingleNote(parameters, losses, clips, output, processed, *judged)
+
+
+def proof_of_concept(
+    x,
+    y,
+    seed=0,
+    layers=9,
+    kernels=6,
+    kernel_size=3,
+    bias="time",
+    gradient=local_gradients,
+    frozen=("mixing",),
+    optimizer=GradientDescent,
+    learning_rate=0.1,
+    epochs=100,
+    progress=False,
+):
+    """The report's first test: meet the same input and output again and again.
+
+    x, y: (T,); seed: of the initial values; the others as in `initialize` and `train`, which also raise the errors.
+    Returns: the network's output, (T,), and the Training. Source: Table I, Fig. 8.
+    """
+    rng = np.random.default_rng(seed)
+    parameters = initialize(rng, layers, kernels, kernel_size, bias, len(x) if bias == "time" else None)
+    training = train(
+        parameters,
+        x[None, :],
+        y[None, :],
+        optimizer=optimizer(learning_rate),
+        rng=rng,
+        epochs=epochs,
+        batch_size=1,
+        gradient=gradient,
+        frozen=frozen,
+        progress=progress,
+    )
+    return forward(training.parameters, x)[0], training
+
+
+class Pedal(NamedTuple):
+    """What `pedal` found on the last part of a recording, which the training never met.
+
+    parameters: the learned ones, float32; losses: the ESR of each step; target, output: (T,), standardised as a whole;
+    esr_input: after the best scalar; esr_output: of the network; each a single number.
+    """
+
+    parameters: Parameters
+    losses: list
+    target: np.ndarray
+    output: np.ndarray
+    esr_input: float
+    esr_output: float
+
+
+def pedal(
+    pair,
+    seed=0,
+    max_seconds=100.0,
+    train_share=0.8,
+    clip_length=4096,
+    quietest=0.4,
+    learning_rates=(0.01, 0.0005),
+    layers=8,
+    kernels=10,
+    kernel_size=3,
+    progress=True,
+):
+    """Learn a real pedal from one recording: exact gradients, Adam, one clip a step, on all but the end of it.
+
+    Each clip comes with the sound before it, so that the network's memory is full where it is judged. The ESR of a clip
+    weighs its error by its own energy; clips quieter than `quietest` of the whole's RMS are left out, or they would count as much as loud ones.
+
+    pair: `recordings.Pair`; train_share: how much of it to learn from; learning_rates: first and last; the others as in
+    `initialize` and `train`. Returns: Pedal. Raises ValueError where the recording is too short or its beginning too quiet.
+    """
+    rng = np.random.default_rng(seed)
+    parameters = initialize(rng, layers, kernels, kernel_size).astype(np.float32)
+    history = receptive_field(kernel_size, parameters.dilations) - 1
+    cut = round(train_share * len(pair.clean))
+    if not history + clip_length <= cut < len(pair.clean):
+        raise ValueError(
+            f"{len(pair.clean)} samples: expected some to test on, and {history + clip_length} or more in the first {train_share:.0%}"
+        )
+    x, y = ((sound / rms(sound[:cut])).astype(np.float32) for sound in (pair.clean, pair.distorted))
+    starts = range(0, cut - history - clip_length + 1, clip_length)
+    x_clips, y_clips = (np.stack([sound[s : s + history + clip_length] for s in starts]) for sound in (x, y))
+    loud = rms(y_clips[:, history:]) >= quietest
+    if not np.any(loud):
+        raise ValueError(f"no clip of {clip_length} samples is as loud as quietest={quietest} of the whole: lower quietest")
+    parameters, losses = train(
+        parameters,
+        x_clips[loud],
+        y_clips[loud],
+        optimizer=Adam(learning_rates[0]),
+        rng=rng,
+        epochs=1_000_000,
+        batch_size=1,
+        warm_up=history,
+        max_seconds=max_seconds,
+        final_learning_rate=learning_rates[1],
+        progress=progress,
+    )
+    output, target = forward(parameters, x[cut - history :])[0][history:], y[cut:]
+    scaled = best_scalar(x[:cut], y[:cut]) * x[cut:]
+    return Pedal(
+        parameters, losses, target, output, float(esr(output=scaled, target=target)), float(esr(output=output, target=target))
+    )

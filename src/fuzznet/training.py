@@ -1,0 +1,129 @@
+"""The training loop (chapter 10)."""
+
+import dataclasses
+import math
+import time
+from typing import NamedTuple
+
+from tqdm.auto import tqdm
+
+from fuzznet.arrays import check_signal, namespace
+from fuzznet.gradients import backpropagate
+from fuzznet.loss import esr, esr_gradient
+from fuzznet.network import Parameters, forward
+
+
+class Training(NamedTuple):
+    """parameters: the learned ones; losses: the mean ESR of each step's batch, measured before the step, as floats."""
+
+    parameters: Parameters
+    losses: list
+
+
+class DivergenceError(ArithmeticError):
+    """The loss became infinite or NaN. `.training` holds the last good parameters, and the losses until then."""
+
+    def __init__(self, message, training):
+        super().__init__(message)
+        self.training = training
+
+
+def train(
+    parameters,
+    x,
+    y,
+    *,
+    optimizer,
+    rng,
+    epochs=5,
+    batch_size=5,
+    gradient=backpropagate,
+    frozen=(),
+    warm_up=0,
+    max_seconds=math.inf,
+    final_learning_rate=None,
+    progress=True,
+):
+    """Mini-batch training: each epoch meets every clip once, in a new random order.
+
+    A step: forward pass, ESR, gradient of its mean over the batch, optimizer.
+
+    x, y: clips (B, T), clean and distorted; optimizer: one of `fuzznet.optimizers`; rng: a numpy.random.Generator, for the
+    order; gradient: `backpropagate` or `local_gradients`; frozen: names of arrays that do not learn, such as ("mixing",);
+    warm_up: how many samples at the start of each clip are heard but not judged, to fill the network's memory;
+    max_seconds: stop after the step in which this time is up; final_learning_rate: where the optimizer's learning rate
+    ends, falling by the same factor in equal parts of the training. Returns: Training. Raises ValueError for clips that do
+    not match or settings out of range, and DivergenceError when the loss is no longer finite.
+    """
+    _check_settings(x, y, epochs, batch_size, frozen, warm_up, max_seconds)
+    xp = namespace(x, y)
+    steps, start = epochs * math.ceil(x.shape[0] / batch_size), time.monotonic()
+    good, losses, first_learning_rate = parameters, [], optimizer.learning_rate
+    with tqdm(total=100, desc="training", unit="%", **({} if progress else {"disable": True})) as bar:
+        for batch in _batches(rng, x.shape[0], batch_size, epochs):
+            share_done = max(len(losses) / steps, (time.monotonic() - start) / max_seconds)
+            if share_done >= 1:
+                break
+            if final_learning_rate is not None:
+                optimizer.learning_rate = first_learning_rate * (final_learning_rate / first_learning_rate) ** share_done
+            indices = xp.asarray(batch, device=x.device)
+            x_batch, y_batch = xp.take(x, indices, axis=0), xp.take(y, indices, axis=0)
+            y_hat, activations = forward(parameters, x_batch)
+            judged = {"output": y_hat[:, warm_up:], "target": y_batch[:, warm_up:]}
+            loss = float(xp.mean(esr(**judged)))
+            if not math.isfinite(loss):
+                raise DivergenceError(
+                    f"the loss became {loss} at step {len(losses) + 1}: use a smaller learning_rate, and check x and y for NaN; "
+                    "the last good parameters are in this error's .training.parameters",
+                    Training(good, losses),
+                )
+            good = parameters
+            losses.append(loss)
+            dy = xp.zeros_like(y_hat)
+            dy[:, warm_up:] = esr_gradient(**judged)
+            learned = optimizer(parameters, gradient(parameters, activations, dy))
+            parameters = dataclasses.replace(learned, **{name: getattr(parameters, name) for name in frozen})
+            bar.set_postfix(esr=f"{loss:.4f}", refresh=False)
+            bar.update(round(100 * share_done, 1) - bar.n)
+        bar.update(100 - bar.n)
+    return Training(parameters, losses)
+
+
+def _check_settings(x, y, epochs, batch_size, frozen, warm_up, max_seconds):
+    check_signal(x, "x", ndim=2)
+    check_signal(y, "y", ndim=2)
+    if x.shape != y.shape:
+        raise ValueError(f"x has shape {tuple(x.shape)}, y {tuple(y.shape)}: expected the same shape")
+    if epochs < 1 or batch_size < 1 or max_seconds <= 0:
+        raise ValueError(f"epochs={epochs}, batch_size={batch_size}, max_seconds={max_seconds}: expected at least 1, 1 and above 0")
+    if not 0 <= warm_up < x.shape[-1]:
+        raise ValueError(f"warm_up={warm_up}: expected at least 0 and below the clip's {x.shape[-1]} samples")
+    if set(frozen) - set(Parameters.NAMES):
+        raise ValueError(f"frozen={tuple(frozen)}: expected names out of {Parameters.NAMES}")
+
+
+def _batches(rng, clips, batch_size, epochs):
+    """The indices of the clips of each step, in a new random order each epoch."""
+    for _ in range(epochs):
+        order = rng.permutation(clips)
+        for start in range(0, clips, batch_size):
+            yield order[start : start + batch_size]
+
+
+def fit_output(parameters, x, y):
+    """The best output mixer for the kernels, biases and mixing weights as they are, by least squares in one step.
+
+    output = argmin of the mean ESR, each clip weighted by the inverse of its target's energy
+
+    x, y: clips (B, T). Returns: Parameters with a new output. Raises ValueError as `forward` and `esr` do.
+    Source: Eq. (7), (8), solved for W_Z.
+    """
+    xp = namespace(x, y)
+    y_hat, activations = forward(parameters, x)
+    esr(output=y_hat, target=y)
+    weight = 1 / xp.sqrt(xp.sum(y**2, axis=-1, keepdims=True))
+    rows = xp.concat(activations.outputs, axis=1) * weight[:, None, :]
+    features = xp.reshape(xp.matrix_transpose(rows), (-1, rows.shape[1]))
+    basis, triangle = xp.linalg.qr(features)
+    best = xp.linalg.pinv(triangle) @ (xp.matrix_transpose(basis) @ xp.reshape(y * weight, (-1,)))
+    return dataclasses.replace(parameters, output=xp.reshape(best, parameters.output.shape))

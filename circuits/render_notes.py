@@ -38,7 +38,9 @@ def pluck(name):
 def distort(clean):
     """What the pedal makes of a clean sound, both (T,) with T two seconds, by ngspice."""
     if shutil.which("ngspice") is None:
-        raise FileNotFoundError("ngspice is not installed. Debian, Ubuntu: apt-get install ngspice. macOS: brew install ngspice")
+        raise FileNotFoundError(
+            "ngspice is not installed. Debian, Ubuntu: apt-get install ngspice. macOS: brew install ngspice"
+        )
     with tempfile.TemporaryDirectory() as folder:
         times = np.arange(len(clean)) / SAMPLE_RATE_HZ
         np.savetxt(Path(folder) / "clean.txt", np.column_stack([times, clean]), fmt="%.9g")
@@ -61,7 +63,9 @@ def render(name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(NOTES)}; all of them if none is given")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"some of {', '.join(NOTES)}; all of them if none is given"
+    )
     names = parser.parse_args().names or list(NOTES)
     unknown = [name for name in names if name not in NOTES]
     if unknown:

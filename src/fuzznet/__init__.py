@@ -5,4 +5,13 @@ from fuzznet.gradients import backpropagate, local_gradients
 from fuzznet.loss import esr, esr_gradient
 from fuzznet.network import Parameters, forward, initialize
 
-__all__ = ["Parameters", "backpropagate", "esr", "esr_gradient", "forward", "initialize", "local_gradients", "receptive_field"]
+__all__ = [
+    "Parameters",
+    "backpropagate",
+    "esr",
+    "esr_gradient",
+    "forward",
+    "initialize",
+    "local_gradients",
+    "receptive_field",
+]

@@ -13,7 +13,9 @@ def namespace(*arrays):
         return array_api_compat.array_namespace(*arrays)
     except TypeError as error:
         kinds = ", ".join(sorted({type(a).__module__.split(".")[0] + "." + type(a).__name__ for a in arrays}))
-        raise ValueError(f"got {kinds}: expected arrays of one library; convert them, for example with np.asarray") from error
+        raise ValueError(
+            f"got {kinds}: expected arrays of one library; convert them, for example with np.asarray"
+        ) from error
 
 
 def check_signal(x, name, ndim=(1, 2)):

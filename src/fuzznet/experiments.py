@@ -56,24 +56,9 @@ def prepare_clips(pair, rng, train_clips=50, test_clips=15, clip_length=1000):
 
 
 def single_note(
-    pair=None,
-    seed=0,
-    train_clips=50,
-    test_clips=15,
-    clip_length=1000,
-    layers=8,
-    kernels=10,
-    kernel_size=3,
-    bias="time",
-    gradient=local_gradients,
-    frozen=("mixing",),
-    optimizer=GradientDescent,
-    learning_rate=0.05,
-    epochs=5,
-    batch_size=5,
-    least_squares=False,
-    bins=100,
-    progress=False,
+    pair=None, seed=0, train_clips=50, test_clips=15, clip_length=1000, layers=8, kernels=10, kernel_size=3, bias="time",
+    gradient=local_gradients, frozen=("mixing",), optimizer=GradientDescent, learning_rate=0.05, epochs=5, batch_size=5,
+    least_squares=False, bins=100, progress=False,
 ):
     """The report's experiment: learn one note, and judge the output raw and post-processed on clips never seen.
 
@@ -92,16 +77,8 @@ def single_note(
         parameters = fit_output(parameters, clips.x, clips.y)
     else:
         parameters, losses = train(
-            parameters,
-            clips.x,
-            clips.y,
-            optimizer=optimizer(learning_rate),
-            rng=rng,
-            epochs=epochs,
-            batch_size=batch_size,
-            gradient=gradient,
-            frozen=frozen,
-            progress=progress,
+            parameters, clips.x, clips.y, optimizer=optimizer(learning_rate), rng=rng, epochs=epochs, batch_size=batch_size,
+            gradient=gradient, frozen=frozen, progress=progress,
         )
     output, _ = forward(parameters, clips.x_test)
     processed = keep_lowest_frequencies(match_mean(output, clips.x_test), bins)
@@ -110,19 +87,8 @@ def single_note(
 
 
 def proof_of_concept(
-    x,
-    y,
-    seed=0,
-    layers=9,
-    kernels=6,
-    kernel_size=3,
-    bias="time",
-    gradient=local_gradients,
-    frozen=("mixing",),
-    optimizer=GradientDescent,
-    learning_rate=0.1,
-    epochs=100,
-    progress=False,
+    x, y, seed=0, layers=9, kernels=6, kernel_size=3, bias="time", gradient=local_gradients, frozen=("mixing",),
+    optimizer=GradientDescent, learning_rate=0.1, epochs=100, progress=False,
 ):
     """The report's first test: meet the same input and output again and again.
 
@@ -132,16 +98,8 @@ def proof_of_concept(
     rng = np.random.default_rng(seed)
     parameters = initialize(rng, layers, kernels, kernel_size, bias, len(x) if bias == "time" else None)
     training = train(
-        parameters,
-        x[None, :],
-        y[None, :],
-        optimizer=optimizer(learning_rate),
-        rng=rng,
-        epochs=epochs,
-        batch_size=1,
-        gradient=gradient,
-        frozen=frozen,
-        progress=progress,
+        parameters, x[None, :], y[None, :], optimizer=optimizer(learning_rate), rng=rng, epochs=epochs, batch_size=1,
+        gradient=gradient, frozen=frozen, progress=progress,
     )
     return forward(training.parameters, x)[0], training
 
@@ -162,17 +120,8 @@ class Pedal(NamedTuple):
 
 
 def pedal(
-    pair,
-    seed=0,
-    max_seconds=100.0,
-    train_share=0.8,
-    clip_length=4096,
-    quietest=0.4,
-    learning_rates=(0.01, 0.0005),
-    layers=8,
-    kernels=10,
-    kernel_size=3,
-    progress=True,
+    pair, seed=0, max_seconds=100.0, train_share=0.8, clip_length=4096, quietest=0.4, learning_rates=(0.01, 0.0005),
+    layers=8, kernels=10, kernel_size=3, progress=True,
 ):
     """Learn a real pedal from one recording: exact gradients, Adam, one clip a step, on all but the end of it.
 
@@ -195,22 +144,20 @@ def pedal(
     x_clips, y_clips = (np.stack([sound[s : s + history + clip_length] for s in starts]) for sound in (x, y))
     loud = rms(y_clips[:, history:]) >= quietest
     if not np.any(loud):
-        raise ValueError(f"no clip of {clip_length} samples is as loud as quietest={quietest} of the whole: lower quietest")
+        raise ValueError(
+            f"no clip of {clip_length} samples is as loud as quietest={quietest} of the whole: lower quietest"
+        )
     parameters, losses = train(
-        parameters,
-        x_clips[loud],
-        y_clips[loud],
-        optimizer=Adam(learning_rates[0]),
-        rng=rng,
-        epochs=1_000_000,
-        batch_size=1,
-        warm_up=history,
-        max_seconds=max_seconds,
-        final_learning_rate=learning_rates[1],
-        progress=progress,
+        parameters, x_clips[loud], y_clips[loud], optimizer=Adam(learning_rates[0]), rng=rng, epochs=1_000_000, batch_size=1,
+        warm_up=history, max_seconds=max_seconds, final_learning_rate=learning_rates[1], progress=progress,
     )
     output, target = forward(parameters, x[cut - history :])[0][history:], y[cut:]
     scaled = best_scalar(x[:cut], y[:cut]) * x[cut:]
     return Pedal(
-        parameters, losses, target, output, float(esr(output=scaled, target=target)), float(esr(output=output, target=target))
+        parameters,
+        losses,
+        target,
+        output,
+        float(esr(output=scaled, target=target)),
+        float(esr(output=output, target=target)),
     )

@@ -34,7 +34,9 @@ def target_energy(output, target):
     check_signal(output, "output")
     check_signal(target, "target")
     if output.shape != target.shape:
-        raise ValueError(f"output has shape {tuple(output.shape)}, target {tuple(target.shape)}: expected the same shape")
+        raise ValueError(
+            f"output has shape {tuple(output.shape)}, target {tuple(target.shape)}: expected the same shape"
+        )
     energy = xp.sum(target**2, axis=-1)
     if bool(xp.any(energy == 0)):
         raise ValueError("a target clip is silent, so its error-to-signal ratio is undefined: leave silent clips out")

@@ -60,7 +60,9 @@ def initialize(rng, layers=8, kernels=10, kernel_size=3, bias="kernel", clip_len
     if bias not in ("kernel", "time"):
         raise ValueError(f'bias={bias!r}: expected "kernel" or "time"')
     if (bias == "time") != (clip_length is not None):
-        raise ValueError(f'bias={bias!r} with clip_length={clip_length}: give a clip_length with bias="time", and only then')
+        raise ValueError(
+            f'bias={bias!r} with clip_length={clip_length}: give a clip_length with bias="time", and only then'
+        )
     dilations = tuple(2**layer for layer in range(layers)) if dilations is None else tuple(dilations)
     if len(dilations) != layers:
         raise ValueError(f"{len(dilations)} dilations for {layers} layers: expected one a layer")

@@ -68,7 +68,9 @@ def random_harmonics(time_s, frequency_hz, rng, count=5):
     return total
 
 
-def plucked_string(frequency_hz, duration_s, rng, sample_rate_hz=44100, pick_position=0.1, softness=0.7, decay_s=25.0, damping=0.5):
+def plucked_string(
+    frequency_hz, duration_s, rng, sample_rate_hz=44100, pick_position=0.1, softness=0.7, decay_s=25.0, damping=0.5
+):
     """A plucked string: the extended Karplus-Strong algorithm, as a NumPy array with peak 1.
 
     A burst of noise, one period long, is softened, u[n] = noise[n] + softness * u[n - 1], and loses its own echo from the
@@ -77,8 +79,9 @@ def plucked_string(frequency_hz, duration_s, rng, sample_rate_hz=44100, pick_pos
     that supplies the fraction of a sample which the delay line lacks.
 
     frequency_hz: of the fundamental, below a quarter of the sample rate; rng: a numpy.random.Generator, for the
-    noise; pick_position: where the string is plucked, as a fraction of its length; softness: of the pick, from 0 to below 1; decay_s: time until the fundamental has lost 60 dB; damping: S, from 0
-    (all harmonics ring equally long) to 0.5 (the highest die at once). Returns: (T,).
+    noise; pick_position: where the string is plucked, as a fraction of its length; softness: of the pick, from 0 to
+    below 1; decay_s: time until the fundamental has lost 60 dB; damping: S, from 0 (all harmonics ring equally long)
+    to 0.5 (the highest die at once). Returns: (T,).
     Raises ValueError for values outside these ranges.
     Source: Jaffe and Smith, Computer Music Journal 7 (2), 1983.
     """

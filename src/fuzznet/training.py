@@ -29,20 +29,8 @@ class DivergenceError(ArithmeticError):
 
 
 def train(
-    parameters,
-    x,
-    y,
-    *,
-    optimizer,
-    rng,
-    epochs=5,
-    batch_size=5,
-    gradient=backpropagate,
-    frozen=(),
-    warm_up=0,
-    max_seconds=math.inf,
-    final_learning_rate=None,
-    progress=True,
+    parameters, x, y, *, optimizer, rng, epochs=5, batch_size=5, gradient=backpropagate, frozen=(), warm_up=0,
+    max_seconds=math.inf, final_learning_rate=None, progress=True,
 ):
     """Mini-batch training: each epoch meets every clip once, in a new random order.
 
@@ -65,7 +53,9 @@ def train(
             if share_done >= 1:
                 break
             if final_learning_rate is not None:
-                optimizer.learning_rate = first_learning_rate * (final_learning_rate / first_learning_rate) ** share_done
+                optimizer.learning_rate = (
+                    first_learning_rate * (final_learning_rate / first_learning_rate) ** share_done
+                )
             indices = xp.asarray(batch, device=x.device)
             x_batch, y_batch = xp.take(x, indices, axis=0), xp.take(y, indices, axis=0)
             y_hat, activations = forward(parameters, x_batch)
@@ -95,7 +85,9 @@ def _check_settings(x, y, epochs, batch_size, frozen, warm_up, max_seconds):
     if x.shape != y.shape:
         raise ValueError(f"x has shape {tuple(x.shape)}, y {tuple(y.shape)}: expected the same shape")
     if epochs < 1 or batch_size < 1 or max_seconds <= 0:
-        raise ValueError(f"epochs={epochs}, batch_size={batch_size}, max_seconds={max_seconds}: expected at least 1, 1 and above 0")
+        raise ValueError(
+            f"epochs={epochs}, batch_size={batch_size}, max_seconds={max_seconds}: expected at least 1, 1 and above 0"
+        )
     if not 0 <= warm_up < x.shape[-1]:
         raise ValueError(f"warm_up={warm_up}: expected at least 0 and below the clip's {x.shape[-1]} samples")
     if set(frozen) - set(Parameters.NAMES):

@@ -86,22 +86,33 @@ def single_note(
     return SingleNote(parameters, losses, clips, output, processed, *judged)
 
 
+class ProofOfConcept(NamedTuple):
+    """What `proof_of_concept` found: the learned parameters, the ESR of each step, and input, target, output, each (T,)."""
+
+    parameters: Parameters
+    losses: list
+    x: np.ndarray
+    y: np.ndarray
+    output: np.ndarray
+
+
 def proof_of_concept(
     x, y, seed=0, layers=9, kernels=6, kernel_size=3, bias="time", gradient=local_gradients, frozen=("mixing",),
     optimizer=GradientDescent, learning_rate=0.1, epochs=100, progress=False,
 ):
-    """The report's first test: meet the same input and output again and again.
+    """The report's first test: meet one and the same pair again and again.
 
-    x, y: (T,); seed: of the initial values; the others as in `initialize` and `train`, which also raise the errors.
-    Returns: the network's output, (T,), and the Training. Source: Table I, Fig. 8.
+    x, y: NumPy arrays (T,), standardised before use; seed: of the initial values; the others as in `initialize` and `train`,
+    which also raise the errors. Returns: ProofOfConcept. Source: Table I, Fig. 8.
     """
     rng = np.random.default_rng(seed)
+    x, y = standardize(x), standardize(y)
     parameters = initialize(rng, layers, kernels, kernel_size, bias, len(x) if bias == "time" else None)
     training = train(
         parameters, x[None, :], y[None, :], optimizer=optimizer(learning_rate), rng=rng, epochs=epochs, batch_size=1,
         gradient=gradient, frozen=frozen, progress=progress,
     )
-    return forward(training.parameters, x)[0], training
+    return ProofOfConcept(*training, x, y, forward(training.parameters, x)[0])
 
 
 class Pedal(NamedTuple):
@@ -126,7 +137,8 @@ def pedal(
     """Learn a real pedal from one recording: exact gradients, Adam, one clip a step, on all but the end of it.
 
     Each clip comes with the sound before it, so that the network's memory is full where it is judged. The ESR of a clip
-    weighs its error by its own energy; clips quieter than `quietest` of the whole's RMS are left out, or they would count as much as loud ones.
+    measures its error by its own energy: clips quieter than `quietest` of the whole's RMS, where a small error would
+    count as much as a large one elsewhere, are left out.
 
     pair: `recordings.Pair`; train_share: how much of it to learn from; learning_rates: first and last; the others as in
     `initialize` and `train`. Returns: Pedal. Raises ValueError where the recording is too short or its beginning too quiet.
@@ -136,9 +148,8 @@ def pedal(
     history = receptive_field(kernel_size, parameters.dilations) - 1
     cut = round(train_share * len(pair.clean))
     if not history + clip_length <= cut < len(pair.clean):
-        raise ValueError(
-            f"{len(pair.clean)} samples: expected some to test on, and {history + clip_length} or more in the first {train_share:.0%}"
-        )
+        needed = f"{history + clip_length} or more in the first {train_share:.0%}, and some after it"
+        raise ValueError(f"the recording has {len(pair.clean)} samples: expected {needed}")
     x, y = ((sound / rms(sound[:cut])).astype(np.float32) for sound in (pair.clean, pair.distorted))
     starts = range(0, cut - history - clip_length + 1, clip_length)
     x_clips, y_clips = (np.stack([sound[s : s + history + clip_length] for s in starts]) for sound in (x, y))

@@ -44,7 +44,8 @@ def load_pair(clean, distorted):
     distorted_sound, distorted_rate_hz = _load_sound(distorted)
     if clean_rate_hz != distorted_rate_hz:
         raise ValueError(
-            f"{clean} has {clean_rate_hz} Hz, {distorted} has {distorted_rate_hz} Hz: resample one, so that both have the same rate"
+            f"{clean} has {clean_rate_hz} Hz, {distorted} has {distorted_rate_hz} Hz: "
+            "resample one, so that both have the same sample rate"
         )
     if len(clean_sound) != len(distorted_sound):
         raise ValueError(

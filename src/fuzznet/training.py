@@ -63,8 +63,8 @@ def train(
             loss = float(xp.mean(esr(**judged)))
             if not math.isfinite(loss):
                 raise DivergenceError(
-                    f"the loss became {loss} at step {len(losses) + 1}: use a smaller learning_rate, and check x and y for NaN; "
-                    "the last good parameters are in this error's .training.parameters",
+                    f"the loss became {loss} at step {len(losses) + 1}: use a smaller learning_rate, and check x and y for "
+                    "NaN; the last good parameters are in this error's .training.parameters",
                     Training(good, losses),
                 )
             good = parameters

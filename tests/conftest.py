@@ -1,0 +1,45 @@
+"""Every array library and precision that the tests run under, and what a machine must have."""
+
+import os
+import shutil
+
+import array_api_strict
+import numpy as np
+import pytest
+
+from fuzznet import arrays
+
+
+def _libraries():
+    libraries = {"numpy": arrays.backend("numpy"), "strict": array_api_strict}
+    try:
+        libraries["cupy"] = arrays.backend("cupy")
+    except ValueError:
+        pass  # no CuPy or no GPU here: its tests are not collected, and nothing is claimed about it
+    return libraries
+
+
+LIBRARIES = _libraries()
+
+
+@pytest.fixture(params=LIBRARIES.values(), ids=LIBRARIES.keys())
+def xp(request):
+    return request.param
+
+
+@pytest.fixture(params=["float64", "float32"])
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(2021)
+
+
+@pytest.fixture
+def ngspice():
+    if shutil.which("ngspice") is None:
+        if "ngspice" in os.environ.get("FUZZNET_REQUIRE", ""):
+            pytest.fail("ngspice is required here and not installed")
+        pytest.skip("ngspice is not installed, so the circuit can't be simulated")

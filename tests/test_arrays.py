@@ -1,0 +1,153 @@
+"""Each function that takes arrays answers in kind: same library, same precision, same numbers."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import fuzznet
+from fuzznet import arrays, convolution, gradients, loss, network, optimizers, postprocessing, recordings, signals, training
+
+RNG = np.random.default_rng(5)
+X, Y = RNG.normal(size=(3, 47)), RNG.normal(size=(3, 47))
+PARAMETERS = fuzznet.initialize(RNG, layers=3, kernels=4, kernel_size=3)
+OVER_TIME = fuzznet.initialize(RNG, layers=3, kernels=4, kernel_size=3, bias="time", clip_length=47)
+Z, DY, KERNELS = RNG.uniform(size=(3, 4, 47)), RNG.normal(size=(3, 47)), RNG.normal(size=(4, 3))
+SOUND = np.concatenate([np.zeros(9), RNG.normal(size=91)])
+
+
+def backward(function):
+    return lambda parameters, x, dy: function(parameters, fuzznet.forward(parameters, x)[1], dy)
+
+
+def learn(make_optimizer):
+    def function(parameters, x, y):
+        optimizer = make_optimizer()
+        rng = np.random.default_rng(1)
+        return training.train(parameters, x, y, optimizer=optimizer, rng=rng, epochs=2, batch_size=2, progress=False).parameters
+
+    return function
+
+
+# function that takes arrays: how to call it, and with what. `test_table_is_complete` refuses a gap.
+CALLS = {
+    convolution.convolve: (lambda k, x: convolution.convolve(k, x, 2), KERNELS[0], X),
+    convolution.delayed_copies: (lambda x: convolution.delayed_copies(x, 3, 4), X),
+    convolution.sum_of_advanced_copies: (lambda r: convolution.sum_of_advanced_copies(r, 5), Z),
+    gradients.backpropagate: (backward(gradients.backpropagate), OVER_TIME, X, DY),
+    gradients.bias_gradient: (lambda da: gradients.bias_gradient(da, False), Z),
+    gradients.input_gradient: (lambda da, k: gradients.input_gradient(da, k, 2), Z, KERNELS),
+    gradients.kernel_gradient: (lambda da, x: gradients.kernel_gradient(da, x, 3, 2), Z, X),
+    gradients.local_gradients: (backward(gradients.local_gradients), PARAMETERS, X, DY),
+    gradients.mixer_gradient: (gradients.mixer_gradient, Z, DY),
+    gradients.sigmoid_gradient: (gradients.sigmoid_gradient, Z, Z[:, ::-1]),
+    loss.esr: (lambda o, t: loss.esr(output=o, target=t), X, Y),
+    loss.esr_gradient: (lambda o, t: loss.esr_gradient(output=o, target=t), X, Y),
+    loss.target_energy: (loss.target_energy, X, Y),
+    network.forward: (lambda p, x: network.forward(p, x)[0], PARAMETERS, X),
+    network.layer_output: (lambda k, b, x: network.layer_output(k, b, x, 2), KERNELS, KERNELS[:, :1], X),
+    network.sigmoid: (network.sigmoid, X),
+    postprocessing.keep_lowest_frequencies: (lambda x: postprocessing.keep_lowest_frequencies(x, 7), X),
+    postprocessing.match_mean: (postprocessing.match_mean, X, Y),
+    recordings.best_scalar: (recordings.best_scalar, X, Y),
+    recordings.remove_silence: (lambda x, y: recordings.remove_silence(x, y)[1], SOUND, SOUND**2),
+    recordings.rms: (recordings.rms, X),
+    recordings.split_into_clips: (lambda x: recordings.split_into_clips(x, 13), SOUND),
+    recordings.standardize: (recordings.standardize, X),
+    signals.harmonic_spectrum: (lambda x: signals.harmonic_spectrum(x, 50, 1000, 12), SOUND),
+    signals.random_harmonics: (lambda t: signals.random_harmonics(t, 3, np.random.default_rng(0)), SOUND),
+    signals.sawtooth: (lambda t: signals.sawtooth(t, 3), X[0]),
+    signals.sine: (lambda t: signals.sine(t, 3), X[0]),
+    signals.square: (lambda t: signals.square(t, 3), X[0]),
+    training.fit_output: (training.fit_output, PARAMETERS, X, Y),
+    training.train: (learn(lambda: optimizers.Adam(0.01)), PARAMETERS, X, Y),
+    optimizers.GradientDescent: (learn(lambda: optimizers.GradientDescent(0.01)), PARAMETERS, X, Y),
+    optimizers.Momentum: (learn(lambda: optimizers.Momentum(0.01)), PARAMETERS, X, Y),
+    optimizers.Adam: (learn(lambda: optimizers.Adam(0.01)), OVER_TIME, X, Y),
+}
+# These make arrays, or are meant for NumPy alone, as their docstrings say.
+NUMPY_ALONE = {
+    convolution.convolve_by_definition, network.initialize, recordings.load_note, recordings.load_pair,
+    recordings.random_split, signals.plucked_string, signals.time_axis, convolution.receptive_field,
+}  # fmt: skip
+
+
+def convert(value, xp, dtype):
+    if isinstance(value, fuzznet.Parameters):
+        return value.map(lambda array: convert(array, xp, dtype))
+    return xp.asarray(np.ascontiguousarray(value, dtype=dtype))
+
+
+def parts(result):
+    if isinstance(result, fuzznet.Parameters):
+        return [getattr(result, name) for name in fuzznet.Parameters.NAMES]
+    return [result]
+
+
+def test_table_is_complete():
+    public = set()
+    for module in (convolution, gradients, loss, network, optimizers, postprocessing, recordings, signals, training):
+        for name, thing in vars(module).items():
+            own = getattr(thing, "__module__", None) == module.__name__
+            if own and inspect.isfunction(thing) and not name.startswith(("_", "check_")):
+                public.add(thing)
+    assert public - set(CALLS) - NUMPY_ALONE == set()
+
+
+@pytest.mark.parametrize("function", CALLS, ids=lambda function: function.__name__)
+def test_answers_in_kind(function, xp, dtype):
+    call, *arguments = CALLS[function]
+    expected = parts(call(*arguments))
+    before = [convert(a, xp, dtype) for a in arguments]
+    results = parts(call(*before))
+    for result, reference in zip(results, expected):
+        assert arrays.namespace(result) is arrays.namespace(xp.asarray(1.0))
+        assert result.dtype == getattr(xp, dtype)
+        assert tuple(result.shape) == reference.shape
+        tolerance = 1e-12 if dtype == "float64" else 2e-4
+        np.testing.assert_allclose(arrays.to_numpy(result), reference, rtol=tolerance, atol=tolerance)
+    for argument, original in zip(before, arguments):  # the caller's arrays are left alone
+        for now, then in zip(parts(argument), parts(convert(original, xp, dtype))):
+            assert np.array_equal(arrays.to_numpy(now), arrays.to_numpy(then))
+
+
+def test_parameters_keep_their_library_when_their_type_changes(xp):
+    halved = convert(PARAMETERS, xp, "float64").astype(xp.float32)
+    assert all(array.dtype == xp.float32 for array in parts(halved))
+    assert PARAMETERS.size == 3 * 4 * 3 + 3 * 4 + 2 * 4 + 3 * 4
+
+
+def test_two_libraries_in_one_call_are_refused():
+    import array_api_strict
+
+    with pytest.raises(ValueError, match="expected arrays of one library"):
+        arrays.namespace(np.ones(3), array_api_strict.ones(3))
+    with pytest.raises(ValueError, match="got builtins.list"):
+        arrays.namespace([1.0, 2.0])
+
+
+@pytest.mark.parametrize("wrong", [np.ones(4, int), np.ones(4, complex)])
+def test_signals_hold_real_floats(wrong):
+    with pytest.raises(ValueError, match="expected float32 or float64"):
+        arrays.check_signal(wrong, "x")
+
+
+@pytest.mark.parametrize("wrong", [np.ones(()), np.ones((2, 3, 4)), np.ones((0, 5)), np.ones(0)])
+def test_signals_are_one_clip_or_several(wrong):
+    with pytest.raises(ValueError, match="expected \\(T,\\) or \\(B, T\\)"):
+        arrays.check_signal(wrong, "x")
+
+
+def test_backends():
+    assert arrays.backend("numpy").asarray([1.0]).sum() == 1.0
+    with pytest.raises(ValueError, match='expected "numpy" or "cupy"'):
+        arrays.backend("torch")
+
+
+def test_cupy_without_a_gpu_says_what_to_do():
+    try:
+        xp = arrays.backend("cupy")
+    except ValueError as error:
+        assert 'or use "numpy"' in str(error)
+    else:
+        assert float(xp.sum(xp.ones(3))) == 3

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+import fuzznet
+from fuzznet.optimizers import Adam, GradientDescent, Momentum
+
+
+def steps(optimizer, gradients, start=0.0):
+    """The path of one number, repeated through all arrays, that meets these gradients one after the other."""
+    like = fuzznet.initialize(np.random.default_rng(0), layers=2, kernels=2)
+    parameters, path = like.map(lambda a: np.full_like(a, start)), []
+    for g in gradients:
+        parameters = optimizer(parameters, like.map(lambda a, g=g: np.full_like(a, g)))
+        path.append(float(parameters.mixing[0, 0]))
+        assert all(np.all(getattr(parameters, name) == path[-1]) for name in parameters.NAMES)
+    return path
+
+
+def test_gradient_descent_by_hand():
+    assert steps(GradientDescent(0.5), [2, 2, -4], start=1.0) == [0, -1, 1]
+
+
+def test_momentum_by_hand():
+    # v: -1, -0.5 - 1 = -1.5, -0.75 + 2 = 1.25
+    assert steps(Momentum(0.5, momentum=0.5), [2, 2, -4]) == [-1, -2.5, -1.25]
+
+
+def test_adam_by_hand():
+    # a constant gradient: the corrected mean is g and the corrected square g^2 at every step, so each step is learning_rate
+    assert steps(Adam(0.1), [3.0, 3.0, 3.0]) == pytest.approx([-0.1, -0.2, -0.3])
+    assert steps(Adam(0.1), [1e-3, 1e-3]) == pytest.approx([-0.1, -0.2], rel=1e-4)
+    # g = 1, then 0: m' = 0.5 * 0.5 / 0.75, v' = 0.5 * 0.5 / 0.75
+    first, second = steps(Adam(0.1, beta1=0.5, beta2=0.5), [1.0, 0.0])
+    assert second - first == pytest.approx(-0.1 * (1 / 3) / np.sqrt(1 / 3))
+
+
+def test_parameters_that_came_in_are_left_alone(rng):
+    before = fuzznet.initialize(rng)
+    copy = before.map(np.copy)
+    for optimizer in (GradientDescent(), Momentum(), Adam()):
+        after = optimizer(optimizer(before, copy), copy)
+        assert np.array_equal(before.kernels, copy.kernels) and not np.array_equal(after.kernels, copy.kernels)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: GradientDescent(0),
+        lambda: GradientDescent(float("nan")),
+        lambda: Momentum(0.1, momentum=1),
+        lambda: Adam(0.1, beta1=-0.1),
+        lambda: Adam(0.1, epsilon=0),
+    ],
+)
+def test_settings_out_of_range(make):
+    with pytest.raises(ValueError, match="expected"):
+        make()

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import soundfile
+
+from fuzznet.recordings import (
+    NOTES, best_scalar, load_note, load_pair, random_split, remove_silence, rms, split_into_clips, standardize,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_bundled_note(name):
+    clean, distorted, sample_rate_hz = load_note(name)
+    assert clean.shape == distorted.shape == (88200,) and sample_rate_hz == 44100
+    assert not np.any(clean[:22050]) and np.max(np.abs(distorted[:22050])) < 1e-3  # half a second of silence
+    assert 0.05 < np.max(np.abs(clean)) < 1 and 0.1 < np.max(np.abs(distorted)) < 1
+    octaves = "E2 A2 D3 G3 B3 E4 A4 E5".split().index(name)
+    expected_hz = 440 * 2 ** (([40, 45, 50, 55, 59, 64, 69, 76][octaves] - 69) / 12)
+    spectrum = np.abs(np.fft.rfft(clean[30000:] * np.hanning(58200), 2**20))
+    near = np.abs(np.fft.rfftfreq(2**20, 1 / 44100) - expected_hz) < 0.03 * expected_hz
+    heard_hz = np.fft.rfftfreq(2**20, 1 / 44100)[near][np.argmax(spectrum[near])]
+    assert abs(1200 * np.log2(heard_hz / expected_hz)) < 2  # cents
+
+
+def test_unknown_note():
+    with pytest.raises(ValueError, match="no bundled note 'H2': choose from E2, A2, D3"):
+        load_note("H2")
+
+
+@pytest.fixture
+def write(tmp_path):
+    def function(name, sound, sample_rate_hz=8000, **settings):
+        soundfile.write(tmp_path / name, sound, sample_rate_hz, **settings)
+        return tmp_path / name
+
+    return function
+
+
+def test_any_pair(write, rng):
+    clean, distorted = rng.uniform(-0.9, 0.9, size=(2, 50))
+    pair = load_pair(write("a.wav", clean, subtype="FLOAT"), str(write("b.flac", distorted, subtype="PCM_24")))
+    np.testing.assert_allclose(pair.clean, clean, atol=1e-7)
+    np.testing.assert_allclose(pair.distorted, distorted, atol=1e-6)
+    assert pair.sample_rate_hz == 8000
+
+
+def test_files_that_are_no_pair(write, tmp_path):
+    good = write("good.wav", np.full(50, 0.1))
+    with pytest.raises(FileNotFoundError, match=r"no file .*missing\.wav: check the path"):
+        load_pair(tmp_path / "missing.wav", good)
+    (tmp_path / "text.wav").write_text("not a sound")
+    cases = {
+        tmp_path / "text.wav": "no audio file that can be read .*: convert it",
+        write("stereo.wav", np.full((50, 2), 0.1)): "2 channels: expected mono; keep one channel",
+        write("rate.wav", np.full(50, 0.1), 8001): "8000 Hz, .*rate.wav has 8001 Hz: resample one",
+        write("short.wav", np.full(49, 0.1)): "50 samples, .*short.wav has 49: cut both",
+        write("silent.wav", np.zeros(50)): "silent.wav is silent: check the cable",
+        write("empty.wav", np.zeros(0)): "empty.wav holds no samples",
+        write("nan.wav", np.full(50, np.nan), subtype="FLOAT"): "nan.wav holds NaN or infinite samples: export",
+    }
+    for path, message in cases.items():
+        with pytest.raises(ValueError, match=message):
+            load_pair(good, path)
+
+
+def test_remove_silence():
+    clean = np.array([0.0, 0.001, -0.02, 1.0, 0.0, 0.5])  # the peak is 1: -40 dB is 0.01
+    distorted = np.arange(6.0)
+    assert [sound.tolist() for sound in remove_silence(clean, distorted)] == [[-0.02, 1, 0, 0.5], [2, 3, 4, 5]]
+    assert remove_silence(clean, distorted, threshold_db=-6)[1].tolist() == [3, 4, 5]
+    with pytest.raises(ValueError, match="clean is silent"):
+        remove_silence(np.zeros(5), np.ones(5))
+    with pytest.raises(ValueError, match="clean has 5 samples, distorted 6"):
+        remove_silence(np.ones(5), np.ones(6))
+
+
+def test_split_into_clips():
+    assert split_into_clips(np.arange(8.0), 3).tolist() == [[0, 1, 2], [3, 4, 5]]
+    for wrong in (0, 9):
+        with pytest.raises(ValueError, match=f"clip_length={wrong} for a sound of 8 samples"):
+            split_into_clips(np.arange(8.0), wrong)
+
+
+@pytest.mark.equation(20)
+def test_rms_and_standardize(rng):
+    assert rms(np.array([[3.0, 4.0, 0.0, 0.0], [1.0, -1.0, 1.0, -1.0]])).tolist() == [2.5, 1]
+    x = rng.normal(size=(3, 40)) * [[1], [10], [0.01]]
+    np.testing.assert_allclose(rms(standardize(x)), np.ones(3))
+    np.testing.assert_allclose(standardize(5 * x), standardize(x))
+    assert np.corrcoef(standardize(x)[1], x[1])[0, 1] == pytest.approx(1)
+    with pytest.raises(ValueError, match="a clip is silent"):
+        standardize(np.array([[1.0, 2.0], [0.0, 0.0]]))
+
+
+def test_best_scalar(rng):
+    x, noise = rng.normal(size=(2, 4, 50))
+    noise -= x * np.sum(x * noise) / np.sum(x * x)  # at a right angle to x, so that it can't matter
+    assert best_scalar(x, 3 * x + noise) == pytest.approx(3)
+    with pytest.raises(ValueError, match="x is silent"):
+        best_scalar(0 * x, x)
+
+
+def test_random_split_keeps_the_test_apart(rng):
+    train, test = random_split(rng, 66)
+    assert (len(train), len(test)) == (50, 15)
+    assert len(set(train) | set(test)) == 65 and max(*train, *test) <= 65
+    assert np.array_equal(random_split(np.random.default_rng(1), 66)[0], random_split(np.random.default_rng(1), 66)[0])
+    with pytest.raises(ValueError, match="train=50 and test=15 of 64 clips"):
+        random_split(rng, 64)

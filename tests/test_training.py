@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+
+import fuzznet
+from fuzznet.optimizers import Adam, GradientDescent
+from fuzznet.training import DivergenceError, fit_output, train
+
+
+@pytest.fixture
+def clips(rng):
+    x = rng.normal(size=(7, 60))
+    return x, np.tanh(2 * x)
+
+
+def mean_esr(parameters, x, y):
+    return float(np.mean(fuzznet.esr(output=fuzznet.forward(parameters, x)[0], target=y)))
+
+
+def learn(x, y, parameters=None, optimizer=None, seed=4, **settings):
+    if parameters is None:
+        parameters = fuzznet.initialize(np.random.default_rng(seed), layers=3)
+    optimizer = optimizer or GradientDescent(0.01)
+    return train(parameters, x, y, optimizer=optimizer, rng=np.random.default_rng(seed), progress=False, **settings)
+
+
+def test_learns(clips):
+    before = mean_esr(fuzznet.initialize(np.random.default_rng(4), layers=3), *clips)
+    training = learn(*clips, optimizer=Adam(0.02), epochs=60)
+    assert mean_esr(training.parameters, *clips) < 0.1 * before
+    assert len(training.losses) == 60 * 2  # seven clips are a batch of five and a batch of two
+
+
+def test_one_step_by_hand(clips):
+    x, y = clips
+    parameters = fuzznet.initialize(np.random.default_rng(4), layers=3)
+    y_hat, activations = fuzznet.forward(parameters, x)
+    gradients = fuzznet.backpropagate(parameters, activations, fuzznet.esr_gradient(output=y_hat, target=y))
+    training = learn(x, y, epochs=1, batch_size=7)
+    np.testing.assert_allclose(training.parameters.kernels, parameters.kernels - 0.01 * gradients.kernels, rtol=1e-10)
+    assert training.losses == pytest.approx([mean_esr(parameters, x, y)])
+
+
+def test_each_epoch_meets_every_clip_once():
+    x = np.arange(1.0, 8.0)[:, None] * np.ones((7, 9))
+    met = []
+
+    def watch(parameters, activations, dy):
+        met.append(activations.inputs[0][:, 0].tolist())
+        return fuzznet.backpropagate(parameters, activations, dy)
+
+    learn(x, x, gradient=watch, epochs=2, batch_size=3, optimizer=GradientDescent(1e-6))
+    assert [len(batch) for batch in met] == [3, 3, 1] * 2
+    first, second = sum(met[:3], []), sum(met[3:], [])
+    assert sorted(first) == sorted(second) == list(range(1, 8))
+    assert first != second
+
+
+def test_same_seed_same_numbers(clips):
+    assert learn(*clips).losses == learn(*clips).losses
+    assert learn(*clips).losses != learn(*clips, seed=5).losses
+
+
+def test_frozen_arrays_do_not_learn(clips):
+    parameters = fuzznet.initialize(np.random.default_rng(4), layers=3)
+    after = learn(*clips, parameters, frozen=("mixing", "kernels")).parameters
+    assert np.array_equal(after.mixing, parameters.mixing) and np.array_equal(after.kernels, parameters.kernels)
+    assert not np.array_equal(after.biases, parameters.biases) and not np.array_equal(after.output, parameters.output)
+
+
+def test_warm_up_is_heard_and_not_judged(clips):
+    x, y = clips
+    other = y.copy()
+    other[:, :20] = -5.0  # what is not judged may be anything
+    assert learn(x, y, warm_up=20).losses == learn(x, other, warm_up=20).losses
+    louder = x.copy()
+    louder[:, :20] *= 2  # what is heard counts
+    assert learn(louder, y, warm_up=20).losses != learn(x, y, warm_up=20).losses
+
+
+def test_time_limit_and_falling_learning_rate(clips):
+    optimizer = GradientDescent(0.01)
+    training = learn(*clips, optimizer=optimizer, epochs=10**9, max_seconds=0.3, final_learning_rate=0.001)
+    assert len(training.losses) > 3
+    assert 0.001 <= optimizer.learning_rate < 0.002
+    falling = GradientDescent(0.01)
+    learn(*clips, optimizer=falling, epochs=5, final_learning_rate=0.001)
+    assert falling.learning_rate == pytest.approx(0.01 * 0.1 ** (9 / 10))  # at the last of ten steps
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
+def test_divergence_leaves_the_last_good_parameters(clips):
+    with pytest.raises(DivergenceError, match="use a smaller learning_rate") as caught:
+        learn(*clips, optimizer=GradientDescent(1e200), epochs=50)
+    training = caught.value.training
+    assert training.losses and np.all(np.isfinite(training.losses))
+    assert np.isfinite(mean_esr(training.parameters, *clips))
+
+
+def test_nan_in_the_data_stops_the_training(clips):
+    x, y = clips
+    x[3, 5] = np.nan
+    with pytest.raises(DivergenceError, match="loss became nan at step"):
+        learn(x, y)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs=0"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"max_seconds": 0}, "max_seconds=0"),
+        ({"warm_up": 60}, "warm_up=60: expected at least 0 and below the clip's 60 samples"),
+        ({"frozen": ("mixer",)}, "expected names out of"),
+    ],
+)
+def test_settings_out_of_range(clips, settings, message):
+    with pytest.raises(ValueError, match=message):
+        learn(*clips, **settings)
+
+
+def test_clips_that_do_not_match(clips):
+    x, y = clips
+    with pytest.raises(ValueError, match=r"x has shape \(7, 60\), y \(7, 59\)"):
+        learn(x, y[:, 1:])
+    with pytest.raises(ValueError, match=r"x has shape \(60,\)"):
+        learn(x[0], y[0])
+
+
+def test_fit_output_can_not_be_bettered(clips, rng):
+    x, y = clips
+    y = y * np.arange(1, 8)[:, None]  # clips of different energy, so that the weights matter
+    best = fit_output(fuzznet.initialize(rng, layers=3), x, y)
+    y_hat, activations = fuzznet.forward(best, x)
+    slope = fuzznet.backpropagate(best, activations, fuzznet.esr_gradient(output=y_hat, target=y)).output
+    assert np.max(np.abs(slope)) < 1e-10
+
+
+def test_progress_bar(clips, capsys, monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    parameters = fuzznet.initialize(np.random.default_rng(4), layers=3)
+    train(parameters, *clips, optimizer=GradientDescent(0.01), rng=np.random.default_rng(4), epochs=1)
+    shown = capsys.readouterr().err
+    assert "training" in shown and "100%" in shown and "esr=" in shown

@@ -4,7 +4,7 @@
     python circuits/render_notes.py D3 A3      only these
 
 Each note is a pair of FLAC files, two seconds at 44.1 kHz, 16 bit, half a second of silence before the onset.
-Full scale (a sample of 1.0) is 0.1 V at the pedal's input and 1 V at its output.
+Full scale (a sample of 1.0) is 25 mV at the pedal's input and 1 V at its output.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from fuzznet.signals import plucked_string
 
 SAMPLE_RATE_HZ = 44100
 SILENCE_S, SOUND_S = 0.5, 1.5
-PEAK = 0.08  # of full scale, so 8 mV: a guitar turned down, where the fuzz still answers to the string
+PEAK = 0.32  # of full scale, so 8 mV: a guitar turned down, where the fuzz still answers to the string
 NOTES = {"E2": 40, "A2": 45, "D3": 50, "G3": 55, "B3": 59, "E4": 64, "A4": 69, "E5": 76}  # MIDI numbers
 NETLIST = Path(__file__).with_name("fuzz_face.cir")
 FOLDER = Path(__file__).parents[1] / "src" / "fuzznet" / "notes"

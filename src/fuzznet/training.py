@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import time
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ def train(
     xp = namespace(x, y)
     steps, start = epochs * math.ceil(x.shape[0] / batch_size), time.monotonic()
     good, losses, first_learning_rate = parameters, [], optimizer.learning_rate
-    with tqdm(total=100, desc="training", unit="%", **({} if progress else {"disable": True})) as bar:
+    with progress_bar(total=100, desc="training", unit="%", disable=not progress) as bar:
         for batch in _batches(rng, x.shape[0], batch_size, epochs):
             share_done = max(len(losses) / steps, (time.monotonic() - start) / max_seconds)
             if share_done >= 1:
@@ -77,6 +78,11 @@ def train(
             bar.update(round(100 * share_done, 1) - bar.n)
         bar.update(100 - bar.n)
     return Training(parameters, losses)
+
+
+def progress_bar(iterable=None, disable=False, **settings):
+    """A tqdm progress bar for a terminal or a notebook; none where the environment variable TQDM_DISABLE is set."""
+    return tqdm(iterable, disable=disable or "TQDM_DISABLE" in os.environ, **settings)
 
 
 def _check_settings(x, y, epochs, batch_size, frozen, warm_up, max_seconds):

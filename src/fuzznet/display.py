@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import soundfile
 from IPython.display import display
+from PIL import Image
 
 from fuzznet.arrays import to_numpy
 
@@ -53,14 +54,16 @@ class Picture:
         if len(alt.split()) < 5:
             raise ValueError(f"alt={alt!r}: expected a sentence that says what is to be seen")
         self.alt, buffer = alt, io.BytesIO()
-        figure.savefig(buffer, format="png", pil_kwargs={"optimize": True})
+        figure.savefig(buffer, format="png")
         plt.close(figure)
+        few_colours, buffer = Image.open(buffer).convert("RGB").quantize(64), io.BytesIO()  # a third of the size
+        few_colours.save(buffer, format="png", optimize=True)
         self.png = buffer.getvalue()
 
     def html(self, hidden=False):
         """The picture as an HTML element."""
         source, state = _data_url("image/png", self.png), " hidden" if hidden else ""
-        return f'<img style="max-width: 100%; width: 40em" alt="{escape(self.alt)}" src="{source}"{state}>'
+        return f'<img class="fuzznet dark-light" alt="{escape(self.alt)}" src="{source}" width="640"{state}>'
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         png = base64.b64encode(self.png).decode()
@@ -92,15 +95,15 @@ class Players:
         soundfile.write(buffer, self.sounds[label], self.sample_rate_hz, format="FLAC", subtype="PCM_16")
         source = _data_url("audio/flac", buffer.getvalue())
         return (
-            f'<figure style="margin: 0.5em 1em 0.5em 0"><figcaption>{escape(label)}<br>{self._level(label)}</figcaption>'
-            f'<audio controls aria-label="{escape(label)}" src="{source}" style="max-width: 100%"></audio></figure>'
+            f'<div style="margin: 0.5em 1em 0.5em 0">{escape(label)}<br><small>{self._level(label)}</small><br>'
+            f'<audio controls aria-label="{escape(label)}" src="{source}" style="max-width: 100%"></audio></div>'
         )
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         players = "".join(self._html(label) for label in self.sounds)
         return {
             "text/plain": "\n".join(f"{label}: {self._level(label)}" for label in self.sounds),
-            "text/html": f'<div style="display: flex; flex-wrap: wrap">{players}</div>',
+            "text/html": f'<div class="fuzznet" style="display: flex; flex-wrap: wrap">{players}</div>',
         }
 
 
@@ -126,7 +129,7 @@ class Explorer:
             "box.querySelector('output').value = value; this.setAttribute('aria-valuetext', value)"
         )
         return (
-            f'<div class="fuzznet-explore" data-values="{escape("|".join(self.values))}">'
+            f'<div class="fuzznet fuzznet-explore" data-values="{escape("|".join(self.values))}">'
             f'<label for="{name}">{escape(self.label)}</label> <input type="range" id="{name}" min="0" value="0" '
             f'max="{len(self.values) - 1}" aria-valuetext="{first}" autocomplete="off" oninput="{script}"> '
             f"<output>{first}</output><br>{''.join(p.html(hidden=k > 0) for k, p in enumerate(self.pictures))}</div>"

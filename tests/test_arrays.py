@@ -65,10 +65,10 @@ CALLS = {
     optimizers.Momentum: (learn(lambda: optimizers.Momentum(0.01)), PARAMETERS, X, Y),
     optimizers.Adam: (learn(lambda: optimizers.Adam(0.01)), OVER_TIME, X, Y),
 }
-# These make arrays, or are meant for NumPy alone, as their docstrings say.
+# These take no arrays, or are meant for NumPy alone, as their docstrings say.
 NUMPY_ALONE = {
     convolution.convolve_by_definition, network.initialize, recordings.load_note, recordings.load_pair,
-    recordings.random_split, signals.plucked_string, signals.time_axis, convolution.receptive_field,
+    recordings.random_split, signals.plucked_string, signals.time_axis, convolution.receptive_field, training.progress_bar,
 }  # fmt: skip
 
 

@@ -1,0 +1,52 @@
+# make book       build the book, and say where the page is
+# make test       everything: tests, every chapter's numbers, a clean build of the book
+# make lab        open the chapters in JupyterLab
+# make chapters   run the chapters after an edit, and store them clean (NAMES=12 for some)
+# make lock       renew the lock after a change of the dependencies (needs uv)
+# make clean      remove what was built and installed here
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+PACKAGE := $(shell find src -name '*.py' -o -name '*.flac' -o -name '*.mplstyle')
+
+export TQDM_DISABLE := 1# progress bars tell the time, which no two runs share
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+.PHONY: book test lab chapters lock clean
+
+book: $(READY) _build/package
+	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	@echo "Open $(CURDIR)/_build/html/index.html"
+
+# The results that jupyter-cache keeps are good only for the package they were computed with.
+_build/package: $(PACKAGE) requirements.txt
+	rm -rf _build/.jupyter_cache
+	@mkdir -p _build && touch $@
+
+test: $(READY)
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval book/*.ipynb
+	rm -rf _build
+	$(MAKE) book
+
+lab: $(READY)
+	env -u TQDM_DISABLE $(BIN)/jupyter lab book
+
+chapters: $(READY)
+	$(BIN)/python tools/chapters.py $(NAMES)
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --no-annotate --upgrade --extra book --extra test pyproject.toml -o requirements.txt
+
+clean:
+	rm -rf _build .venv
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is older. Name another: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

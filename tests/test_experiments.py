@@ -82,6 +82,12 @@ def test_pedal_refuses_what_it_can_not_learn_from(rng):
     short = Pair(*rng.normal(size=(2, 5000)), 48000)
     with pytest.raises(ValueError, match="the recording has 5000 samples: expected 4606 or more in the first 80%"):
         experiments.pedal(short, progress=False)
+    for part in (slice(6400), slice(6400, None)):
+        for name in ("clean", "distorted"):
+            sounds = dict(zip(("clean", "distorted"), rng.normal(size=(2, 8000))))
+            sounds[name][part] = 0
+            with pytest.raises(ValueError, match=f"the {name} sound is silent in the first 80% or after it"):
+                experiments.pedal(Pair(**sounds, sample_rate_hz=48000), progress=False)
     quiet = Pair(*rng.normal(size=(2, 8000)), 48000)
     with pytest.raises(ValueError, match="lower quietest"):
         experiments.pedal(quiet, quietest=50, progress=False)

@@ -108,7 +108,8 @@ def test_nan_in_the_data_stops_the_training(clips):
     [
         ({"epochs": 0}, "epochs=0"),
         ({"batch_size": 0}, "batch_size=0"),
-        ({"max_seconds": 0}, "max_seconds=0"),
+        ({"max_seconds": 0}, "max_seconds=0: expected above 0"),
+        ({"max_seconds": float("nan")}, "max_seconds=nan"),
         ({"warm_up": 60}, "warm_up=60: expected at least 0 and below the clip's 60 samples"),
         ({"frozen": ("mixer",)}, "expected names out of"),
     ],

@@ -150,6 +150,9 @@ def pedal(
     if not history + clip_length <= cut < len(pair.clean):
         needed = f"{history + clip_length} or more in the first {train_share:.0%}, and some after it"
         raise ValueError(f"the recording has {len(pair.clean)} samples: expected {needed}")
+    for name, sound in (("clean", pair.clean), ("distorted", pair.distorted)):
+        if not (np.any(sound[:cut]) and np.any(sound[cut:])):
+            raise ValueError(f"the {name} sound is silent in the first {train_share:.0%} or after it: cut the silence off")
     x, y = ((sound / rms(sound[:cut])).astype(np.float32) for sound in (pair.clean, pair.distorted))
     starts = range(0, cut - history - clip_length + 1, clip_length)
     x_clips, y_clips = (np.stack([sound[s : s + history + clip_length] for s in starts]) for sound in (x, y))

@@ -57,7 +57,8 @@ def load_pair(clean, distorted):
 
 def _load_sound(path):
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no file {path}: check the path")
+        what = "a folder, not a file" if Path(path).is_dir() else "no file"
+        raise FileNotFoundError(f"{path}: {what}; check the path")
     try:
         sound, sample_rate_hz = soundfile.read(path, dtype="float64")
     except soundfile.LibsndfileError as error:

@@ -90,10 +90,10 @@ def _check_settings(x, y, epochs, batch_size, frozen, warm_up, max_seconds):
     check_signal(y, "y", ndim=2)
     if x.shape != y.shape:
         raise ValueError(f"x has shape {tuple(x.shape)}, y {tuple(y.shape)}: expected the same shape")
-    if epochs < 1 or batch_size < 1 or max_seconds <= 0:
-        raise ValueError(
-            f"epochs={epochs}, batch_size={batch_size}, max_seconds={max_seconds}: expected at least 1, 1 and above 0"
-        )
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"epochs={epochs}, batch_size={batch_size}: expected each at least 1")
+    if not max_seconds > 0:
+        raise ValueError(f"max_seconds={max_seconds}: expected above 0")
     if not 0 <= warm_up < x.shape[-1]:
         raise ValueError(f"warm_up={warm_up}: expected at least 0 and below the clip's {x.shape[-1]} samples")
     if set(frozen) - set(Parameters.NAMES):

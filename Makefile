@@ -13,6 +13,9 @@ PACKAGE := $(shell find src -name '*.py' -o -name '*.flac' -o -name '*.mplstyle'
 export TQDM_DISABLE := 1# progress bars tell the time, which no two runs share
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
+# Each target uses both cores by itself, and test removes what book has built.
+.NOTPARALLEL:
+
 .PHONY: book test lab chapters lock clean
 
 book: $(READY) _build/package
@@ -46,7 +49,7 @@ clean:
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is older. Name another: make PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -15,6 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from fuzznet.experiments import pedal
 from fuzznet.recordings import load_pair
+from fuzznet.training import DivergenceError
 
 
 def main():
@@ -29,7 +30,7 @@ def main():
     try:
         pair = load_pair(arguments.clean, arguments.distorted)
         found = pedal(pair, seed=arguments.seed, max_seconds=arguments.seconds)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError, DivergenceError) as error:
         parser.error(str(error))
     tested_s = len(found.target) / pair.sample_rate_hz
     print(f"{found.parameters.size} parameters, {len(found.losses)} steps in {arguments.seconds:g} s of training")

@@ -37,6 +37,9 @@ def pluck(name):
 
 def distort(clean):
     """What the pedal makes of a clean sound, both (T,) with T two seconds, by ngspice."""
+    expected = round((SILENCE_S + SOUND_S) * SAMPLE_RATE_HZ)
+    if len(clean) != expected:
+        raise ValueError(f"{len(clean)} samples: expected {expected}, the two seconds that the netlist runs for")
     if shutil.which("ngspice") is None:
         raise FileNotFoundError(
             "ngspice is not installed. Debian, Ubuntu: apt-get install ngspice. macOS: brew install ngspice"
@@ -47,7 +50,7 @@ def distort(clean):
         shutil.copy(NETLIST, folder)
         run = subprocess.run(["ngspice", "-b", NETLIST.name], cwd=folder, capture_output=True, text=True)
         result = Path(folder) / "distorted.txt"
-        if not result.exists():
+        if run.returncode or not result.exists():
             raise RuntimeError(f"ngspice wrote no result and said:\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
         return np.loadtxt(result)[: len(clean), 1]
 

@@ -75,7 +75,7 @@ NUMPY_ALONE = {
 def convert(value, xp, dtype):
     if isinstance(value, fuzznet.Parameters):
         return value.map(lambda array: convert(array, xp, dtype))
-    return xp.asarray(np.ascontiguousarray(value, dtype=dtype))
+    return xp.asarray(np.array(value, dtype=dtype, order="C"), copy=True)
 
 
 def parts(result):
@@ -97,17 +97,18 @@ def test_table_is_complete():
 @pytest.mark.parametrize("function", CALLS, ids=lambda function: function.__name__)
 def test_answers_in_kind(function, xp, dtype):
     call, *arguments = CALLS[function]
-    expected = parts(call(*arguments))
-    before = [convert(a, xp, dtype) for a in arguments]
+    before = [convert(argument, xp, dtype) for argument in arguments]
+    untouched = [convert(argument, xp, dtype) for argument in arguments]
     results = parts(call(*before))
+    expected = parts(call(*(convert(argument, np, "float64") for argument in arguments)))
     for result, reference in zip(results, expected):
         assert arrays.namespace(result) is arrays.namespace(xp.asarray(1.0))
         assert result.dtype == getattr(xp, dtype)
         assert tuple(result.shape) == reference.shape
         tolerance = 1e-12 if dtype == "float64" else 2e-4
         np.testing.assert_allclose(arrays.to_numpy(result), reference, rtol=tolerance, atol=tolerance)
-    for argument, original in zip(before, arguments):  # the caller's arrays are left alone
-        for now, then in zip(parts(argument), parts(convert(original, xp, dtype))):
+    for argument, original in zip(before, untouched):  # the caller's arrays are left alone
+        for now, then in zip(parts(argument), parts(original)):
             assert np.array_equal(arrays.to_numpy(now), arrays.to_numpy(then))
 
 
@@ -117,12 +118,31 @@ def test_parameters_keep_their_library_when_their_type_changes(xp):
     assert PARAMETERS.size == 3 * 4 * 3 + 3 * 4 + 2 * 4 + 3 * 4
 
 
+@pytest.mark.parametrize("make", [optimizers.GradientDescent, optimizers.Momentum, optimizers.Adam])
+def test_float32_stays_float32_in_training(make):
+    rng, settings = np.random.default_rng(0), {"epochs": 2, "progress": False, "final_learning_rate": np.float64(0.001)}
+    x, y = X.astype(np.float32), Y.astype(np.float32)
+    single, double = PARAMETERS.astype(np.float32), PARAMETERS
+    for parameters, sound, target in ((single, x, y), (single, X, Y), (double, x, y)):
+        y_hat, _ = fuzznet.forward(parameters, sound)
+        assert y_hat.dtype == sound.dtype  # the sound decides
+        learned = training.train(parameters, sound, target, optimizer=make(np.float64(0.01)), rng=rng, **settings).parameters
+        assert {array.dtype for array in parts(learned)} == {parameters.kernels.dtype}
+
+
+def test_tones_stay_float32():
+    t = SOUND.astype(np.float32)
+    for tone in (signals.sine, signals.square, signals.sawtooth):
+        assert tone(t, np.float64(440)).dtype == np.float32
+    assert signals.random_harmonics(t, np.float64(440), np.random.default_rng(0)).dtype == np.float32
+
+
 def test_two_libraries_in_one_call_are_refused():
     import array_api_strict
 
     with pytest.raises(ValueError, match="expected arrays of one library"):
         arrays.namespace(np.ones(3), array_api_strict.ones(3))
-    with pytest.raises(ValueError, match="got builtins.list"):
+    with pytest.raises(ValueError, match=r"got builtins\.list"):
         arrays.namespace([1.0, 2.0])
 
 

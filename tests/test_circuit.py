@@ -57,4 +57,6 @@ def test_circuit_rests_where_the_published_one_does(ngspice, render_notes, tmp_p
 def test_without_ngspice_the_error_says_what_to_install(render_notes, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(FileNotFoundError, match="apt-get install ngspice"):
+        render_notes.distort(np.zeros(88200))
+    with pytest.raises(ValueError, match="100 samples: expected 88200"):
         render_notes.distort(np.zeros(100))

@@ -55,5 +55,11 @@ def test_bad_input():
         convolve(np.ones(3), np.ones(9), dilation=0)
     with pytest.raises(ValueError, match=r"kernel has shape \(1, 3\): expected \(T,\)"):
         convolve(np.ones((1, 3)), np.ones(9))
+    assert receptive_field(3, (2**layer for layer in range(8))) == 511
+    for wrong in (1.5, 2.0, float("inf"), -1, "2"):
+        with pytest.raises(ValueError, match="expected a whole number from 1"):
+            receptive_field(3, [wrong])
+    with pytest.raises(ValueError, match="x holds int64: expected float32 or float64"):
+        convolve_by_definition(np.array([0.5, 0.25]), np.array([1, 2, 3]))
     with pytest.raises(ValueError, match="kernel_size=0"):
         receptive_field(0, [1])

@@ -36,6 +36,13 @@ def test_picture_carries_its_alternative_text():
         picture(alt="figure.png")
 
 
+def test_signals_differ_in_colour_and_in_print():
+    looks = [display.CLEAN, display.TARGET, display.OUTPUT]
+    assert len({look["color"] for look in looks}) == 3
+    assert len({(look["linestyle"], look["color"]) for look in looks}) == 3
+    assert display.TARGET["linestyle"] != display.OUTPUT["linestyle"]  # the two that are drawn on top of each other
+
+
 def test_style_is_read():
     with plt.rc_context():
         display.use_style()

@@ -5,6 +5,7 @@ import fuzznet
 from fuzznet import experiments
 from fuzznet.gradients import backpropagate
 from fuzznet.optimizers import Adam
+from fuzznet.postprocessing import keep_lowest_frequencies, match_mean
 from fuzznet.recordings import Pair, load_note, rms
 from fuzznet.signals import sawtooth, sine, square, time_axis
 
@@ -50,9 +51,26 @@ def test_what_mends_it():
 
 
 def test_other_notes_and_settings():
-    found = experiments.single_note(load_note("A4"), clip_length=500, layers=3, kernels=4, train_clips=20, test_clips=5, **MENDED)
+    settings = {"clip_length": 500, "layers": 3, "kernels": 4, "train_clips": 20, "test_clips": 5, "batch_size": 3, "bins": 9}
+    found = experiments.single_note(load_note("A4"), **settings, **MENDED)
     assert found.output.shape == found.processed.shape == (5, 500)
     assert found.parameters.kernels.shape == (3, 4, 3)
+    assert len(found.losses) == 5 * 7  # twenty clips in batches of three
+    processed = keep_lowest_frequencies(match_mean(found.output, found.clips.x_test), 9)
+    assert np.array_equal(found.processed, processed)
+    np.testing.assert_allclose(found.output, fuzznet.forward(found.parameters, found.clips.x_test)[0])
+    other = experiments.single_note(load_note("A4"), seed=1, **settings, **MENDED)
+    assert not np.array_equal(found.clips.x_test, other.clips.x_test)
+    with pytest.raises(ValueError, match="count=252: expected from 1 to 251"):
+        experiments.single_note(load_note("A4"), **{**settings, "bins": 252})
+
+
+def test_silent_clips_are_left_out():
+    clean, distorted, rate = load_note("D3")
+    clean, distorted = np.array(clean), np.array(distorted)
+    distorted[40000:41500] = 0  # at least one clip of 500 lies in here
+    found = experiments.prepare_clips(Pair(clean, distorted, rate), np.random.default_rng(0), clip_length=500)
+    np.testing.assert_allclose(rms(found.y), 1)
 
 
 @pytest.mark.parametrize("shape", ["cosine", "square", "sawtooth"])
@@ -60,6 +78,7 @@ def test_proof_of_concept(shape):
     t = time_axis(1000 / 44100)
     target = {"cosine": sine(t + 1 / 882, 220.5), "square": square(t, 220.5), "sawtooth": sawtooth(t, 220.5)}[shape]
     found = experiments.proof_of_concept(3 * sine(t, 220.5), target)
+    assert found.losses == pytest.approx(experiments.proof_of_concept(found.x, found.y, learning_rate=0.1).losses)
     assert len(found.losses) == 100 and found.parameters.kernels.shape == (9, 6, 3)
     assert rms(found.x) == pytest.approx(1) and rms(found.y) == pytest.approx(1)
     given = fuzznet.esr(output=found.x, target=found.y)
@@ -71,11 +90,33 @@ def test_pedal_on_a_made_recording(rng):
     clean = 0.2 * rng.normal(size=30000)
     late = np.concatenate([[0, 0, 0], clean[:-3]])
     pair = Pair(clean, -0.3 * np.tanh(8 * late), 48000)  # three samples late, and upside down
-    found = experiments.pedal(pair, max_seconds=3, clip_length=1024, layers=3, kernels=6, progress=False)
-    assert found.esr_input > 0.9
-    assert found.esr_output < 0.1
+    found = experiments.pedal(pair, max_seconds=5, clip_length=1024, layers=3, kernels=6, progress=False)
+    x, y = clean / rms(clean[:24000]), pair.distorted / rms(pair.distorted[:24000])
+    scaled = x[24000:] * np.sum(x[:24000] * y[:24000]) / np.sum(x[:24000] ** 2)
+    assert found.esr_input == pytest.approx(fuzznet.esr(output=scaled, target=y[24000:]), rel=1e-4)
+    whole = fuzznet.forward(found.parameters, x.astype(np.float32))[0]
+    np.testing.assert_allclose(found.output, whole[24000:], atol=1e-4)  # it heard what came before the cut
+    assert found.esr_output < 0.5 * found.esr_input
     assert found.target.shape == found.output.shape == (6000,) and found.output.dtype == np.float32
     assert fuzznet.esr(output=found.output, target=found.target) == pytest.approx(found.esr_output)
+
+
+def test_pedal_trains_as_it_says(rng, monkeypatch):
+    given = {}
+
+    def watch(parameters, x, y, **settings):
+        given.update(settings, x=x, y=y)
+        return real_train(parameters, x, y, **{**settings, "max_seconds": 0.1})
+
+    real_train = experiments.train
+    monkeypatch.setattr(experiments, "train", watch)
+    clean, distorted = rng.normal(size=(2, 9000))
+    distorted[1014:2014] *= 0.01  # the second clip that is judged is too quiet
+    experiments.pedal(Pair(clean, distorted, 48000), clip_length=1000, layers=3, progress=False)
+    assert given["warm_up"] == 14 and given["batch_size"] == 1 and given["max_seconds"] == 100
+    assert given["optimizer"].learning_rate <= 0.01 and given["final_learning_rate"] == 0.0005
+    assert given["x"].shape == given["y"].shape == (6, 1014)  # seven clips before the cut at 7200, one left out
+    np.testing.assert_allclose(given["x"][1], clean[2000:3014] / rms(clean[:7200]), rtol=1e-5)
 
 
 def test_pedal_refuses_what_it_can_not_learn_from(rng):
@@ -88,6 +129,10 @@ def test_pedal_refuses_what_it_can_not_learn_from(rng):
             sounds[name][part] = 0
             with pytest.raises(ValueError, match=f"the {name} sound is silent in the first 80% or after it"):
                 experiments.pedal(Pair(**sounds, sample_rate_hz=48000), progress=False)
+    with pytest.raises(ValueError, match="the distorted sound holds NaN"):
+        experiments.pedal(Pair(rng.normal(size=8000), np.full(8000, np.nan), 48000), progress=False)
+    with pytest.raises(ValueError, match="clean has 8000 samples, distorted 7000"):
+        experiments.pedal(Pair(rng.normal(size=8000), rng.normal(size=7000), 48000), progress=False)
     quiet = Pair(*rng.normal(size=(2, 8000)), 48000)
     with pytest.raises(ValueError, match="lower quietest"):
         experiments.pedal(quiet, quietest=50, progress=False)

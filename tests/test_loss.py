@@ -39,5 +39,8 @@ def test_bad_input(rng):
     silent = rng.normal(size=(2, 9)) * [[1], [0]]
     with pytest.raises(ValueError, match="target clip is silent"):
         esr_gradient(output=np.ones((2, 9)), target=silent)
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="holds NaN or infinity"):
+            esr(output=np.ones(2), target=np.array([1.0, wrong]))
     with pytest.raises(TypeError):
         esr(np.ones(5), np.ones(5))

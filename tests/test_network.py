@@ -92,8 +92,9 @@ def test_initialize(rng):
     [
         ({"layers": 0}, "layers=0"),
         ({"bias": "none"}, 'expected "kernel" or "time"'),
-        ({"bias": "time"}, 'give a clip_length with bias="time"'),
+        ({"bias": "time"}, 'give a clip_length from 1 with bias="time"'),
         ({"clip_length": 5}, "and only then"),
+        ({"bias": "time", "clip_length": 0}, "give a clip_length from 1"),
         ({"dilations": (1, 2)}, "2 dilations for 8 layers"),
         ({"layers": 1, "dilations": (0,)}, "dilation=0"),
     ],

@@ -34,6 +34,14 @@ def test_adam_by_hand():
     assert second - first == pytest.approx(-0.1 * (1 / 3) / np.sqrt(1 / 3))
 
 
+def test_adam_with_its_published_defaults():
+    # g = 1, then 0: m' = 0.9 * 0.1 / (1 - 0.9^2), v' = 0.999 * 0.001 / (1 - 0.999^2)
+    first, second = steps(Adam(), [1.0, 0.0])
+    assert first == pytest.approx(-0.01)
+    expected = 0.01 * (0.09 / 0.19) / np.sqrt(0.999e-3 / (1 - 0.999**2))
+    assert first - second == pytest.approx(expected)
+
+
 def test_parameters_that_came_in_are_left_alone(rng):
     before = fuzznet.initialize(rng)
     copy = before.map(np.copy)

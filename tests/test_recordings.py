@@ -2,19 +2,27 @@ import numpy as np
 import pytest
 import soundfile
 
+from fuzznet import recordings
 from fuzznet.recordings import (
-    NOTES, best_scalar, load_note, load_pair, random_split, remove_silence, rms, split_into_clips, standardize,
-)  # fmt: skip
+    best_scalar,
+    load_note,
+    load_pair,
+    random_split,
+    remove_silence,
+    rms,
+    split_into_clips,
+    standardize,
+)
 
 
-@pytest.mark.parametrize("name", NOTES)
+@pytest.mark.parametrize("name", recordings.NOTES)
 def test_bundled_note(name):
     clean, distorted, sample_rate_hz = load_note(name)
     assert clean.shape == distorted.shape == (88200,) and sample_rate_hz == 44100
     assert not np.any(clean[:22050]) and np.max(np.abs(distorted[:22050])) < 1e-3  # half a second of silence
     assert 0.05 < np.max(np.abs(clean)) < 1 and 0.1 < np.max(np.abs(distorted)) < 1
-    octaves = "E2 A2 D3 G3 B3 E4 A4 E5".split().index(name)
-    expected_hz = 440 * 2 ** (([40, 45, 50, 55, 59, 64, 69, 76][octaves] - 69) / 12)
+    midi = {"E2": 40, "A2": 45, "D3": 50, "G3": 55, "B3": 59, "E4": 64, "A4": 69, "E5": 76}[name]
+    expected_hz = 440 * 2 ** ((midi - 69) / 12)
     spectrum = np.abs(np.fft.rfft(clean[30000:] * np.hanning(58200), 2**20))
     near = np.abs(np.fft.rfftfreq(2**20, 1 / 44100) - expected_hz) < 0.03 * expected_hz
     heard_hz = np.fft.rfftfreq(2**20, 1 / 44100)[near][np.argmax(spectrum[near])]
@@ -48,13 +56,18 @@ def test_files_that_are_no_pair(write, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"missing\.wav: no file; check the path"):
         load_pair(tmp_path / "missing.wav", good)
     (tmp_path / "text.wav").write_text("not a sound")
+    (tmp_path / "samples.raw").write_bytes(bytes(100))
+    with pytest.raises(FileNotFoundError, match="a folder, not a file"):
+        load_pair(good, tmp_path)
     cases = {
+        tmp_path / "samples.raw": "no audio file that can be read",
         tmp_path / "text.wav": "no audio file that can be read .*: convert it",
         write("stereo.wav", np.full((50, 2), 0.1)): "2 channels: expected mono; keep one channel",
         write("rate.wav", np.full(50, 0.1), 8001): "8000 Hz, .*rate.wav has 8001 Hz: resample one",
         write("short.wav", np.full(49, 0.1)): "50 samples, .*short.wav has 49: cut both",
         write("silent.wav", np.zeros(50)): "silent.wav is silent: check the cable",
         write("empty.wav", np.zeros(0)): "empty.wav holds no samples",
+        write("inf.wav", np.full(50, np.inf), subtype="FLOAT"): "inf.wav holds NaN or infinite samples",
         write("nan.wav", np.full(50, np.nan), subtype="FLOAT"): "nan.wav holds NaN or infinite samples: export",
     }
     for path, message in cases.items():
@@ -106,3 +119,17 @@ def test_random_split_keeps_the_test_apart(rng):
     assert np.array_equal(random_split(np.random.default_rng(1), 66)[0], random_split(np.random.default_rng(1), 66)[0])
     with pytest.raises(ValueError, match="train=50 and test=15 of 64 clips"):
         random_split(rng, 64)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_sounds_that_are_not_finite(wrong):
+    good, bad = np.array([1.0, 2.0, 3.0]), np.array([1.0, wrong, 2.0])
+    for call in (
+        lambda: remove_silence(bad, good),
+        lambda: remove_silence(good, bad),
+        lambda: standardize(bad),
+        lambda: best_scalar(bad, good),
+        lambda: best_scalar(good, bad),
+    ):
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            call()

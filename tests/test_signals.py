@@ -14,6 +14,14 @@ def test_tones_by_hand():
         signals.time_axis(0)
 
 
+@pytest.mark.parametrize("frequency_hz", [220.5, 441.0])
+def test_edges_stand_where_they_belong_for_a_second(frequency_hz):
+    period = round(44100 / frequency_hz)
+    n, t = np.arange(44100), signals.time_axis(1)
+    assert np.array_equal(signals.square(t, frequency_hz), np.where(n % period < period / 2, 1, -1))
+    np.testing.assert_allclose(signals.sawtooth(t, frequency_hz), 2 * (n % period) / period - 1, atol=1e-9)
+
+
 def test_harmonics_of_known_waves():
     t = signals.time_axis(1, 44100)
     square = signals.harmonic_spectrum(signals.square(t, 100), 100, count=8)

@@ -50,7 +50,7 @@ def test_each_epoch_meets_every_clip_once():
 
     learn(x, x, gradient=watch, epochs=2, batch_size=3, optimizer=GradientDescent(1e-6))
     assert [len(batch) for batch in met] == [3, 3, 1] * 2
-    first, second = sum(met[:3], []), sum(met[3:], [])
+    first, second = [sum(epoch, start=[]) for epoch in (met[:3], met[3:])]  # noqa: RUF017
     assert sorted(first) == sorted(second) == list(range(1, 8))
     assert first != second
 
@@ -81,26 +81,51 @@ def test_time_limit_and_falling_learning_rate(clips):
     optimizer = GradientDescent(0.01)
     training = learn(*clips, optimizer=optimizer, epochs=10**9, max_seconds=0.3, final_learning_rate=0.001)
     assert len(training.losses) > 3
+    assert len(learn(*clips, max_seconds=1e-9).losses) == 1  # one step is always made
     assert 0.001 <= optimizer.learning_rate < 0.002
     falling = GradientDescent(0.01)
     learn(*clips, optimizer=falling, epochs=5, final_learning_rate=0.001)
     assert falling.learning_rate == pytest.approx(0.01 * 0.1 ** (9 / 10))  # at the last of ten steps
 
 
-@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
-def test_divergence_leaves_the_last_good_parameters(clips):
-    with pytest.raises(DivergenceError, match="use a smaller learning_rate") as caught:
-        learn(*clips, optimizer=GradientDescent(1e200), epochs=50)
+class Breaks:
+    """Gradient descent that breaks down at a given step."""
+
+    def __init__(self, step):
+        self.learning_rate, self.step, self.seen = 0.01, step, []
+
+    def __call__(self, parameters, gradients):
+        self.seen.append(parameters)
+        broken = len(self.seen) == self.step
+        return parameters.map(lambda p, g: p * np.nan if broken else p - 0.01 * g, gradients)
+
+
+@pytest.mark.parametrize("step", [3, 10])  # in the middle, and with the very last of ten steps
+def test_divergence_leaves_the_last_good_parameters(clips, step):
+    optimizer = Breaks(step)
+    with pytest.raises(DivergenceError, match=f"loss became nan after {step} steps: use a smaller learning_rate") as caught:
+        learn(*clips, optimizer=optimizer, epochs=5)
     training = caught.value.training
-    assert training.losses and np.all(np.isfinite(training.losses))
+    assert len(training.losses) == step and np.all(np.isfinite(training.losses))
+    assert training.parameters is optimizer.seen[-1]
     assert np.isfinite(mean_esr(training.parameters, *clips))
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
+def test_too_large_a_learning_rate_diverges(clips):
+    with pytest.raises(DivergenceError, match="use a smaller learning_rate"):
+        learn(*clips, optimizer=GradientDescent(1e200), epochs=1, batch_size=7)
 
 
 def test_nan_in_the_data_stops_the_training(clips):
     x, y = clips
     x[3, 5] = np.nan
-    with pytest.raises(DivergenceError, match="loss became nan at step"):
+    with pytest.raises(DivergenceError, match="loss became nan after"):
         learn(x, y)
+    with pytest.raises(ValueError, match="a target clip is silent, or holds NaN"):
+        learn(y, x)
+    with pytest.raises(ValueError, match="a target clip is silent"):
+        learn(y, 0 * y)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +135,7 @@ def test_nan_in_the_data_stops_the_training(clips):
         ({"batch_size": 0}, "batch_size=0"),
         ({"max_seconds": 0}, "max_seconds=0: expected above 0"),
         ({"max_seconds": float("nan")}, "max_seconds=nan"),
+        ({"final_learning_rate": -1}, "final_learning_rate=-1: expected a finite number above 0"),
         ({"warm_up": 60}, "warm_up=60: expected at least 0 and below the clip's 60 samples"),
         ({"frozen": ("mixer",)}, "expected names out of"),
     ],
@@ -125,6 +151,10 @@ def test_clips_that_do_not_match(clips):
         learn(x, y[:, 1:])
     with pytest.raises(ValueError, match=r"x has shape \(60,\)"):
         learn(x[0], y[0])
+    with pytest.raises(ValueError, match=r"y has shape \(7,\)"):
+        learn(x, y[:, 0])
+    with pytest.raises(ValueError, match=r"x has shape \(60,\): expected \(B, T\)"):
+        fit_output(fuzznet.initialize(np.random.default_rng(4), layers=3), x[0], y[0])
 
 
 def test_fit_output_can_not_be_bettered(clips, rng):

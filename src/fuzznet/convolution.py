@@ -1,5 +1,7 @@
 """Causal dilated convolution: the definition in loops, and the array form (chapters 2 and 3)."""
 
+import operator
+
 import numpy as np
 
 from fuzznet.arrays import check_signal, namespace
@@ -10,8 +12,12 @@ def convolve_by_definition(kernel, x, dilation=1):
 
     y[t] = sum over tau of kernel[tau] x[t - tau * dilation], where x is 0 before its first sample
 
-    kernel: (K,); x: (T,). Returns: (T,). Source: Eq. (1) with dilation 1, Eq. (2) with any other.
+    kernel: (K,); x: (T,). Returns: (T,). Raises ValueError for a wrong shape, type or dilation.
+    Source: Eq. (1) with dilation 1, Eq. (2) with any other.
     """
+    check_signal(kernel, "kernel", ndim=1)
+    check_signal(x, "x", ndim=1)
+    check_dilation(dilation)
     y = np.zeros_like(x)
     for t in range(len(x)):
         for tau in range(len(kernel)):
@@ -76,12 +82,16 @@ def receptive_field(kernel_size, dilations):
     """
     if kernel_size < 1:
         raise ValueError(f"kernel_size={kernel_size}: expected at least 1")
-    for dilation in dilations:
-        check_dilation(dilation)
+    dilations = [check_dilation(dilation) for dilation in dilations]
     return 1 + (kernel_size - 1) * sum(dilations)
 
 
 def check_dilation(dilation):
-    """Raise ValueError unless the dilation is a whole number from 1."""
-    if int(dilation) != dilation or dilation < 1:
+    """The dilation as an int. Raises ValueError unless it is a whole number from 1."""
+    try:
+        whole = operator.index(dilation)
+    except TypeError:
+        whole = 0
+    if whole < 1:
         raise ValueError(f"dilation={dilation}: expected a whole number from 1; 1 is an ordinary convolution")
+    return whole

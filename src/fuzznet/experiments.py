@@ -43,13 +43,16 @@ class SingleNote(NamedTuple):
 def prepare_clips(pair, rng, train_clips=50, test_clips=15, clip_length=1000):
     """From a pair to clips as section III.1 of the report makes them: silence off, cut, standardised, split, scaled.
 
-    The scalar that brings the clean clips closest to the distorted ones is found on the training clips alone.
+    Clips that are silent are left out. The scalar that brings the clean clips closest to the distorted ones is found on the
+    training clips alone.
 
     pair: `recordings.Pair`; rng: a numpy.random.Generator, for the split. Returns: Clips.
     Raises ValueError where the sound is silent or too short.
     """
     clean, distorted = remove_silence(pair.clean, pair.distorted)
-    x, y = (standardize(split_into_clips(sound, clip_length)) for sound in (clean, distorted))
+    x, y = (split_into_clips(sound, clip_length) for sound in (clean, distorted))
+    heard = (rms(x) > 0) & (rms(y) > 0)
+    x, y = standardize(x[heard]), standardize(y[heard])
     chosen, kept = random_split(rng, len(x), train_clips, test_clips)
     scalar = best_scalar(x[chosen], y[chosen])
     return Clips(scalar * x[chosen], y[chosen], scalar * x[kept], y[kept])
@@ -71,6 +74,7 @@ def single_note(
     """
     rng = np.random.default_rng(seed)
     clips = prepare_clips(load_note("D3") if pair is None else pair, rng, train_clips, test_clips, clip_length)
+    keep_lowest_frequencies(clips.x_test, bins)  # raises where bins is wrong: now, not after the training
     parameters = initialize(rng, layers, kernels, kernel_size, bias, clip_length if bias == "time" else None)
     losses = []
     if least_squares:
@@ -118,8 +122,8 @@ def proof_of_concept(
 class Pedal(NamedTuple):
     """What `pedal` found on the last part of a recording, which the training never met.
 
-    parameters: the learned ones, float32; losses: the ESR of each step; target, output: (T,), standardised as a whole;
-    esr_input: after the best scalar; esr_output: of the network; each a single number.
+    parameters: the learned ones, float32; losses: the ESR of each step; target, output: (T,), divided by the RMS of the part
+    that was learned from; esr_input: after the best scalar; esr_output: of the network; each a single number.
     """
 
     parameters: Parameters
@@ -137,7 +141,7 @@ def pedal(
     """Learn a real pedal from one recording: exact gradients, Adam, one clip a step, on all but the end of it.
 
     Each clip comes with the sound before it, so that the network's memory is full where it is judged. The ESR of a clip
-    measures its error by its own energy: clips quieter than `quietest` of the whole's RMS, where a small error would
+    measures its error by its own energy: clips quieter than `quietest` of that RMS, where a small error would
     count as much as a large one elsewhere, are left out.
 
     pair: `recordings.Pair`; train_share: how much of it to learn from; learning_rates: first and last; the others as in
@@ -147,10 +151,15 @@ def pedal(
     parameters = initialize(rng, layers, kernels, kernel_size).astype(np.float32)
     history = receptive_field(kernel_size, parameters.dilations) - 1
     cut = round(train_share * len(pair.clean))
+    if len(pair.clean) != len(pair.distorted) or clip_length < 1:
+        lengths = f"clean has {len(pair.clean)} samples, distorted {len(pair.distorted)}, a clip {clip_length}"
+        raise ValueError(f"{lengths}: expected the first two to be the same, and a clip of at least 1")
     if not history + clip_length <= cut < len(pair.clean):
         needed = f"{history + clip_length} or more in the first {train_share:.0%}, and some after it"
         raise ValueError(f"the recording has {len(pair.clean)} samples: expected {needed}")
     for name, sound in (("clean", pair.clean), ("distorted", pair.distorted)):
+        if not np.all(np.isfinite(sound)):
+            raise ValueError(f"the {name} sound holds NaN or infinity: export it again")
         if not (np.any(sound[:cut]) and np.any(sound[cut:])):
             raise ValueError(f"the {name} sound is silent in the first {train_share:.0%} or after it: cut the silence off")
     x, y = ((sound / rms(sound[:cut])).astype(np.float32) for sound in (pair.clean, pair.distorted))

@@ -93,8 +93,8 @@ def _backward(parameters, activations, dy, every_path):
     expected = activations.inputs[0].shape
     if dy.shape != expected and (1, *dy.shape) != expected:
         raise ValueError(f"dy has shape {tuple(dy.shape)}: expected {tuple(expected)}, as the network's output has")
-    xp = namespace(dy, parameters.kernels)
-    dy = xp.reshape(dy, expected)
+    xp, own_type = namespace(dy, parameters.kernels), parameters.kernels.dtype
+    dy, parameters = xp.reshape(dy, expected), parameters.astype(dy.dtype)
     kernel_size, over_time = parameters.kernels.shape[-1], parameters.biases.shape[-1] > 1
     layers = len(parameters.dilations)
     dkernels, dbiases, dmixing, doutput = ([None] * layers for _ in range(4))
@@ -117,4 +117,4 @@ def _backward(parameters, activations, dy, every_path):
         mixing=xp.stack(dmixing)[:-1, :],  # the last layer's mix goes nowhere
         output=xp.stack(doutput),
         dilations=parameters.dilations,
-    )
+    ).astype(own_type)

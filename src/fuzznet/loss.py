@@ -9,7 +9,7 @@ def esr(*, output, target):
     sum over t of (target[t] - output[t])^2 / sum over t of target[t]^2
 
     output, target: (B, T) or (T,). Returns: (B,), or a single number for (T,); 0 is perfect, 1 is no better than silence.
-    Raises ValueError for different shapes, or a target that is silent. Source: Eq. (8).
+    Raises ValueError for different shapes, or a target that is silent or not finite. Source: Eq. (8).
     """
     energy = target_energy(output, target)
     return namespace(output, target).sum((target - output) ** 2, axis=-1) / energy
@@ -38,6 +38,8 @@ def target_energy(output, target):
             f"output has shape {tuple(output.shape)}, target {tuple(target.shape)}: expected the same shape"
         )
     energy = xp.sum(target**2, axis=-1)
-    if bool(xp.any(energy == 0)):
-        raise ValueError("a target clip is silent, so its error-to-signal ratio is undefined: leave silent clips out")
+    if not bool(xp.all(xp.isfinite(energy) & (energy > 0))):
+        raise ValueError(
+            "a target clip is silent, or holds NaN or infinity, so its error-to-signal ratio is undefined: leave it out"
+        )
     return energy

@@ -30,7 +30,7 @@ class Parameters:
 
     def astype(self, dtype):
         """The same parameters in another floating-point type, in the same library."""
-        return self.map(lambda array: namespace(array).astype(array, dtype))
+        return self.map(lambda array: namespace(array).astype(array, dtype, copy=False))
 
     @property
     def size(self):
@@ -59,15 +59,14 @@ def initialize(rng, layers=8, kernels=10, kernel_size=3, bias="kernel", clip_len
         raise ValueError(f"layers={layers}, kernels={kernels}, kernel_size={kernel_size}: expected each at least 1")
     if bias not in ("kernel", "time"):
         raise ValueError(f'bias={bias!r}: expected "kernel" or "time"')
-    if (bias == "time") != (clip_length is not None):
+    if (bias == "time") != (clip_length is not None) or clip_length == 0:
         raise ValueError(
-            f'bias={bias!r} with clip_length={clip_length}: give a clip_length with bias="time", and only then'
+            f'bias={bias!r} with clip_length={clip_length}: give a clip_length from 1 with bias="time", and only then'
         )
-    dilations = tuple(2**layer for layer in range(layers)) if dilations is None else tuple(dilations)
+    dilations = [2**layer for layer in range(layers)] if dilations is None else dilations
+    dilations = tuple(check_dilation(dilation) for dilation in dilations)
     if len(dilations) != layers:
         raise ValueError(f"{len(dilations)} dilations for {layers} layers: expected one a layer")
-    for dilation in dilations:
-        check_dilation(dilation)
 
     def draw(*shape):
         return rng.normal(scale=1 / 3, size=shape)
@@ -112,6 +111,7 @@ def forward(parameters, x):
     check_signal(x, "x")
     check_parameters(parameters, x)
     xp = namespace(x, parameters.kernels)
+    parameters = parameters.astype(x.dtype)  # the sound decides how precisely we compute
     layers = len(parameters.dilations)
     x_l = xp.reshape(x, (-1, x.shape[-1]))
     y_hat = xp.zeros_like(x_l)

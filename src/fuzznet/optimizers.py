@@ -31,7 +31,7 @@ class GradientDescent:
 
     def __init__(self, learning_rate=0.05):
         check_positive("learning_rate", learning_rate)
-        self.learning_rate = learning_rate
+        self.learning_rate = float(learning_rate)
 
     def __call__(self, parameters, gradients):
         return parameters.map(lambda p, g: p - self.learning_rate * g, gradients)
@@ -48,7 +48,7 @@ class Momentum:
     def __init__(self, learning_rate=0.05, momentum=0.9):
         check_positive("learning_rate", learning_rate)
         check_fraction("momentum", momentum)
-        self.learning_rate, self.momentum = learning_rate, momentum
+        self.learning_rate, self.momentum = float(learning_rate), float(momentum)
         self.velocity = None
 
     def __call__(self, parameters, gradients):
@@ -72,7 +72,8 @@ class Adam:
         check_fraction("beta1", beta1)
         check_fraction("beta2", beta2)
         check_positive("epsilon", epsilon)
-        self.learning_rate, self.beta1, self.beta2, self.epsilon = learning_rate, beta1, beta2, epsilon
+        self.learning_rate, self.epsilon = float(learning_rate), float(epsilon)
+        self.beta1, self.beta2 = float(beta1), float(beta2)
         self.steps, self.mean, self.square = 0, None, None
 
     def __call__(self, parameters, gradients):

@@ -30,8 +30,9 @@ def load_note(name):
     """
     if name not in NOTES:
         raise ValueError(f"no bundled note {name!r}: choose from {', '.join(NOTES)}")
-    with as_file(files("fuzznet") / "notes") as folder:
-        return load_pair(folder / f"{name}_clean.flac", folder / f"{name}_distorted.flac")
+    notes = files("fuzznet") / "notes"
+    with as_file(notes / f"{name}_clean.flac") as clean, as_file(notes / f"{name}_distorted.flac") as distorted:
+        return load_pair(clean, distorted)
 
 
 def load_pair(clean, distorted):
@@ -61,7 +62,7 @@ def _load_sound(path):
         raise FileNotFoundError(f"{path}: {what}; check the path")
     try:
         sound, sample_rate_hz = soundfile.read(path, dtype="float64")
-    except soundfile.LibsndfileError as error:
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: raw samples, whose rate no one knows
         raise ValueError(f"{path} is no audio file that can be read ({error}): convert it to WAV or FLAC") from error
     if sound.ndim != 1:
         raise ValueError(f"{path} has {sound.shape[1]} channels: expected mono; keep one channel, or mix them to one")
@@ -88,8 +89,8 @@ def remove_silence(clean, distorted, threshold_db=-40.0):
         )
     loudness = xp.abs(clean)
     peak = xp.max(loudness)
-    if not bool(peak > 0):
-        raise ValueError("clean is silent, or holds NaN: expected a sound")
+    if not bool(xp.all(xp.isfinite(clean) & xp.isfinite(distorted)) & (peak > 0)):
+        raise ValueError("clean is silent, or one of the two holds NaN or infinity: expected a sound")
     loud = xp.astype(loudness >= peak * 10 ** (threshold_db / 20), xp.int8)
     onset = int(xp.argmax(loud))
     return clean[onset:], distorted[onset:]
@@ -127,8 +128,9 @@ def standardize(x):
     x: (B, T) or (T,). Returns: the shape of x. Raises ValueError for a silent clip. Source: Eq. (20).
     """
     level = rms(x)
-    if not bool(namespace(x).all(level > 0)):
-        raise ValueError("a clip is silent, or holds NaN, and can't be standardised: remove the silence first")
+    xp = namespace(x)
+    if not bool(xp.all(xp.isfinite(level) & (level > 0))):
+        raise ValueError("a clip is silent, or holds NaN or infinity, and can't be standardised: leave it out")
     return x / level[..., None]
 
 
@@ -142,10 +144,10 @@ def best_scalar(x, y):
     xp = namespace(x, y)
     if x.shape != y.shape:
         raise ValueError(f"x has shape {tuple(x.shape)}, y {tuple(y.shape)}: expected the same shape")
-    energy = xp.sum(x**2)
-    if not bool(energy > 0):
-        raise ValueError("x is silent, or holds NaN: no number brings it close to anything")
-    return xp.sum(x * y) / energy
+    energy, product = xp.sum(x**2), xp.sum(x * y)
+    if not bool(xp.isfinite(product) & (energy > 0)):
+        raise ValueError("x is silent, or one of the two holds NaN or infinity: no number brings x close to y")
+    return product / energy
 
 
 def random_split(rng, clips, train=50, test=15):

@@ -6,6 +6,8 @@ import numpy as np
 
 from fuzznet.arrays import check_signal, namespace
 
+TINY = 1e-9  # of a period: a sample that near to an edge lies on it, and only rounding says otherwise
+
 
 def time_axis(duration_s, sample_rate_hz=44100):
     """Times of the samples of a sound, as a NumPy array.
@@ -27,7 +29,7 @@ def sine(time_s, frequency_hz):
 
     time_s: (T,) in seconds. Returns: (T,), in the kind of time_s.
     """
-    return namespace(time_s).sin(2 * math.pi * frequency_hz * time_s)
+    return namespace(time_s).sin(2 * math.pi * float(frequency_hz) * time_s)
 
 
 def square(time_s, frequency_hz):
@@ -36,8 +38,8 @@ def square(time_s, frequency_hz):
     time_s: (T,) in seconds. Returns: (T,), in the kind of time_s.
     """
     xp = namespace(time_s)
-    phase = frequency_hz * time_s - xp.floor(frequency_hz * time_s)
-    return xp.where(phase < 0.5, xp.ones_like(phase), -xp.ones_like(phase))
+    second_half = _phase(time_s, frequency_hz) >= 0.5 - TINY
+    return xp.where(second_half, -xp.ones_like(time_s), xp.ones_like(time_s))
 
 
 def sawtooth(time_s, frequency_hz):
@@ -47,8 +49,13 @@ def sawtooth(time_s, frequency_hz):
 
     time_s: (T,) in seconds. Returns: (T,), in the kind of time_s.
     """
-    xp = namespace(time_s)
-    return 2 * (frequency_hz * time_s - xp.floor(frequency_hz * time_s)) - 1
+    return 2 * _phase(time_s, frequency_hz) - 1
+
+
+def _phase(time_s, frequency_hz):
+    """The fraction of its period that a wave has gone through."""
+    periods = float(frequency_hz) * time_s
+    return periods - namespace(time_s).floor(periods + TINY)
 
 
 def random_harmonics(time_s, frequency_hz, rng, count=5):
@@ -63,7 +70,7 @@ def random_harmonics(time_s, frequency_hz, rng, count=5):
     total = xp.zeros_like(time_s)
     for n in range(1, count + 1):
         a, b = rng.normal(scale=1 / n, size=2)
-        angle = 2 * math.pi * n * frequency_hz * time_s
+        angle = 2 * math.pi * n * float(frequency_hz) * time_s
         total = total + float(a) * xp.sin(angle) + float(b) * xp.cos(angle)
     return total
 
@@ -80,7 +87,8 @@ def plucked_string(
 
     frequency_hz: of the fundamental, below a quarter of the sample rate; rng: a numpy.random.Generator, for the
     noise; pick_position: where the string is plucked, as a fraction of its length; softness: of the pick, from 0 to
-    below 1; decay_s: time until the fundamental has lost 60 dB; damping: S, from 0 (all harmonics ring equally long)
+    below 1; decay_s: time until the fundamental has lost 60 dB, unless the
+    damping, which is stronger for high notes, is faster; damping: S, from 0 (all harmonics ring equally long)
     to 0.5 (the highest die at once). Returns: (T,).
     Raises ValueError for values outside these ranges.
     Source: Jaffe and Smith, Computer Music Journal 7 (2), 1983.
@@ -134,9 +142,9 @@ def harmonic_spectrum(x, fundamental_hz, sample_rate_hz=44100, count=20):
     samples = x.shape[0]
     if samples * fundamental_hz < 4 * sample_rate_hz:
         raise ValueError(f"x holds {samples} samples, under four periods of {fundamental_hz} Hz: give a longer sound")
-    n = xp.astype(xp.arange(samples), x.dtype)
+    n = xp.arange(samples, dtype=x.dtype, device=x.device)
     weighted = x * (0.5 - 0.5 * xp.cos(2 * math.pi * n / samples))
-    amplitudes = xp.zeros(count, dtype=x.dtype)
+    amplitudes = xp.zeros(count, dtype=x.dtype, device=x.device)
     for k in range(1, count + 1):
         if k * fundamental_hz < sample_rate_hz / 2:
             angle = 2 * math.pi * (k * fundamental_hz / sample_rate_hz) * n

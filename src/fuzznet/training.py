@@ -10,8 +10,9 @@ from tqdm.auto import tqdm
 
 from fuzznet.arrays import check_signal, namespace
 from fuzznet.gradients import backpropagate
-from fuzznet.loss import esr, esr_gradient
+from fuzznet.loss import esr, esr_gradient, target_energy
 from fuzznet.network import Parameters, forward
+from fuzznet.optimizers import check_positive
 
 
 class Training(NamedTuple):
@@ -44,30 +45,24 @@ def train(
     ends, falling by the same factor in equal parts of the training. Returns: Training. Raises ValueError for clips that do
     not match or settings out of range, and DivergenceError when the loss is no longer finite.
     """
-    _check_settings(x, y, epochs, batch_size, frozen, warm_up, max_seconds)
+    _check_settings(x, y, epochs, batch_size, frozen, warm_up, max_seconds, final_learning_rate)
     xp = namespace(x, y)
     steps, start = epochs * math.ceil(x.shape[0] / batch_size), time.monotonic()
     good, losses, first_learning_rate = parameters, [], optimizer.learning_rate
     with progress_bar(total=100, desc="training", unit="%", disable=not progress) as bar:
         for batch in _batches(rng, x.shape[0], batch_size, epochs):
             share_done = max(len(losses) / steps, (time.monotonic() - start) / max_seconds)
-            if share_done >= 1:
+            if losses and share_done >= 1:
                 break
             if final_learning_rate is not None:
-                optimizer.learning_rate = (
-                    first_learning_rate * (final_learning_rate / first_learning_rate) ** share_done
-                )
+                fall = float(final_learning_rate) / first_learning_rate
+                optimizer.learning_rate = first_learning_rate * fall**share_done
             indices = xp.asarray(batch, device=x.device)
             x_batch, y_batch = xp.take(x, indices, axis=0), xp.take(y, indices, axis=0)
             y_hat, activations = forward(parameters, x_batch)
             judged = {"output": y_hat[:, warm_up:], "target": y_batch[:, warm_up:]}
             loss = float(xp.mean(esr(**judged)))
-            if not math.isfinite(loss):
-                raise DivergenceError(
-                    f"the loss became {loss} at step {len(losses) + 1}: use a smaller learning_rate, and check x and y for "
-                    "NaN; the last good parameters are in this error's .training.parameters",
-                    Training(good, losses),
-                )
+            _check_loss(loss, good, losses)
             good = parameters
             losses.append(loss)
             dy = xp.zeros_like(y_hat)
@@ -77,7 +72,18 @@ def train(
             bar.set_postfix(esr=f"{loss:.4f}", refresh=False)
             bar.update(round(100 * share_done, 1) - bar.n)
         bar.update(100 - bar.n)
+    last = forward(parameters, x_batch)[0][:, warm_up:]
+    _check_loss(float(xp.mean(esr(output=last, target=y_batch[:, warm_up:]))), good, losses)
     return Training(parameters, losses)
+
+
+def _check_loss(loss, good, losses):
+    if not math.isfinite(loss):
+        raise DivergenceError(
+            f"the loss became {loss} after {len(losses)} steps: use a smaller learning_rate, and check x for NaN; "
+            "the last good parameters are in this error's .training.parameters",
+            Training(good, losses),
+        )
 
 
 def progress_bar(iterable=None, disable=False, **settings):
@@ -85,19 +91,22 @@ def progress_bar(iterable=None, disable=False, **settings):
     return tqdm(iterable, disable=disable or "TQDM_DISABLE" in os.environ, **settings)
 
 
-def _check_settings(x, y, epochs, batch_size, frozen, warm_up, max_seconds):
+def _check_settings(x, y, epochs, batch_size, frozen, warm_up, max_seconds, final_learning_rate):
     check_signal(x, "x", ndim=2)
     check_signal(y, "y", ndim=2)
     if x.shape != y.shape:
         raise ValueError(f"x has shape {tuple(x.shape)}, y {tuple(y.shape)}: expected the same shape")
     if epochs < 1 or batch_size < 1:
         raise ValueError(f"epochs={epochs}, batch_size={batch_size}: expected each at least 1")
+    if final_learning_rate is not None:
+        check_positive("final_learning_rate", final_learning_rate)
     if not max_seconds > 0:
         raise ValueError(f"max_seconds={max_seconds}: expected above 0")
     if not 0 <= warm_up < x.shape[-1]:
         raise ValueError(f"warm_up={warm_up}: expected at least 0 and below the clip's {x.shape[-1]} samples")
     if set(frozen) - set(Parameters.NAMES):
         raise ValueError(f"frozen={tuple(frozen)}: expected names out of {Parameters.NAMES}")
+    target_energy(y[:, warm_up:], y[:, warm_up:])  # raises where a target is silent: now, not in the middle of an epoch
 
 
 def _batches(rng, clips, batch_size, epochs):
@@ -117,9 +126,9 @@ def fit_output(parameters, x, y):
     Source: Eq. (7), (8), solved for W_Z.
     """
     xp = namespace(x, y)
+    check_signal(x, "x", ndim=2)
     y_hat, activations = forward(parameters, x)
-    esr(output=y_hat, target=y)
-    weight = 1 / xp.sqrt(xp.sum(y**2, axis=-1, keepdims=True))
+    weight = 1 / xp.sqrt(target_energy(y_hat, y))[:, None]
     rows = xp.concat(activations.outputs, axis=1) * weight[:, None, :]
     features = xp.reshape(xp.matrix_transpose(rows), (-1, rows.shape[1]))
     basis, triangle = xp.linalg.qr(features)

@@ -1,7 +1,7 @@
 """Render the bundled notes: a plucked string, sent through a Fuzz Face in ngspice.
 
     python circuits/render_notes.py            all notes, into src/fuzznet/notes/
-    python circuits/render_notes.py D3 A3      only these
+    python circuits/render_notes.py D3 A4      only these
 
 Each note is a pair of FLAC files, two seconds at 44.1 kHz, 16 bit, half a second of silence before the onset.
 Full scale (a sample of 1.0) is 25 mV at the pedal's input and 1 V at its output.
@@ -75,7 +75,11 @@ def main():
         parser.error(f"unknown note {', '.join(unknown)}: choose from {', '.join(NOTES)}")
     FOLDER.mkdir(exist_ok=True)
     for name in tqdm(names, unit="note"):
-        for kind, sound in zip(["clean", "distorted"], render(name)):
+        try:
+            pair = render(name)
+        except FileNotFoundError as error:
+            parser.error(str(error))
+        for kind, sound in zip(["clean", "distorted"], pair):
             soundfile.write(FOLDER / f"{name}_{kind}.flac", sound, SAMPLE_RATE_HZ, subtype="PCM_16")
 
 

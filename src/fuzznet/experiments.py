@@ -141,8 +141,8 @@ def pedal(
     """Learn a real pedal from one recording: exact gradients, Adam, one clip a step, on all but the end of it.
 
     Each clip comes with the sound before it, so that the network's memory is full where it is judged. The ESR of a clip
-    measures its error by its own energy: clips quieter than `quietest` of that RMS, where a small error would
-    count as much as a large one elsewhere, are left out.
+    measures its error by its own energy, so in a quiet clip a small error counts as much as a large one elsewhere. Clips
+    quieter than `quietest` times the RMS of the whole part that is learned from are left out.
 
     pair: `recordings.Pair`; train_share: how much of it to learn from; learning_rates: first and last; the others as in
     `initialize` and `train`. Returns: Pedal. Raises ValueError where the recording is too short or its beginning too quiet.
@@ -168,7 +168,7 @@ def pedal(
     loud = rms(y_clips[:, history:]) >= quietest
     if not np.any(loud):
         raise ValueError(
-            f"no clip of {clip_length} samples is as loud as quietest={quietest} of the whole: lower quietest"
+            f"no clip of {clip_length} samples is as loud as quietest={quietest} times the RMS of all of them: lower quietest"
         )
     parameters, losses = train(
         parameters, x_clips[loud], y_clips[loud], optimizer=Adam(learning_rates[0]), rng=rng, epochs=1_000_000, batch_size=1,

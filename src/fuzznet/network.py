@@ -59,7 +59,7 @@ def initialize(rng, layers=8, kernels=10, kernel_size=3, bias="kernel", clip_len
         raise ValueError(f"layers={layers}, kernels={kernels}, kernel_size={kernel_size}: expected each at least 1")
     if bias not in ("kernel", "time"):
         raise ValueError(f'bias={bias!r}: expected "kernel" or "time"')
-    if (bias == "time") != (clip_length is not None) or clip_length == 0:
+    if (clip_length is not None) if bias == "kernel" else (clip_length is None or clip_length < 1):
         raise ValueError(
             f'bias={bias!r} with clip_length={clip_length}: give a clip_length from 1 with bias="time", and only then'
         )

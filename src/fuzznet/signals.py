@@ -87,9 +87,8 @@ def plucked_string(
 
     frequency_hz: of the fundamental, below a quarter of the sample rate; rng: a numpy.random.Generator, for the
     noise; pick_position: where the string is plucked, as a fraction of its length; softness: of the pick, from 0 to
-    below 1; decay_s: time until the fundamental has lost 60 dB, unless the
-    damping, which is stronger for high notes, is faster; damping: S, from 0 (all harmonics ring equally long)
-    to 0.5 (the highest die at once). Returns: (T,).
+    below 1; decay_s: time until the fundamental has lost 60 dB, unless the damping, which is stronger for high notes, is
+    faster; damping: S, from 0 (all harmonics ring equally long) to 0.5 (the highest die at once). Returns: (T,).
     Raises ValueError for values outside these ranges.
     Source: Jaffe and Smith, Computer Music Journal 7 (2), 1983.
     """

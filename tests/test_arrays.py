@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 
 import fuzznet
-from fuzznet import arrays, convolution, gradients, loss, network, optimizers, postprocessing, recordings, signals, training
+from fuzznet import (
+    arrays,
+    convolution,
+    gradients,
+    loss,
+    network,
+    optimizers,
+    postprocessing,
+    recordings,
+    signals,
+    streaming,
+    training,
+)
 
 RNG = np.random.default_rng(5)
 X, Y = RNG.normal(size=(3, 47)), RNG.normal(size=(3, 47))
@@ -59,6 +71,8 @@ CALLS = {
     signals.sawtooth: (lambda t: signals.sawtooth(t, 3), X[0]),
     signals.sine: (lambda t: signals.sine(t, 3), X[0]),
     signals.square: (lambda t: signals.square(t, 3), X[0]),
+    streaming.overlap_add: (lambda x: streaming.overlap_add(lambda c: c**2, x, 10), SOUND),
+    streaming.Stream: (lambda p, x: fuzznet.Stream(p, 100)(x), PARAMETERS, SOUND),
     training.fit_output: (training.fit_output, PARAMETERS, X, Y),
     training.train: (learn(lambda: optimizers.Adam(0.01)), PARAMETERS, X, Y),
     optimizers.GradientDescent: (learn(lambda: optimizers.GradientDescent(0.01)), PARAMETERS, X, Y),
@@ -86,7 +100,8 @@ def parts(result):
 
 def test_table_is_complete():
     public = set()
-    for module in (convolution, gradients, loss, network, optimizers, postprocessing, recordings, signals, training):
+    modules = (convolution, gradients, loss, network, optimizers, postprocessing, recordings, signals, streaming, training)
+    for module in modules:
         for name, thing in vars(module).items():
             own = getattr(thing, "__module__", None) == module.__name__
             if own and inspect.isfunction(thing) and not name.startswith(("_", "check_")):

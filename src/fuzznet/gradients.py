@@ -14,7 +14,7 @@ def mixer_gradient(z, upstream):
     dweights[i] = sum over b and t of upstream[b, t] z[b, i, t]
 
     z: (B, N, T); upstream, the gradient of s: (B, T). Returns: (N,).
-    Source: Eq. (11) for the output mixer, the last factor of Eq. (19) for the mixing weights.
+    Source: Eq. (10), (11) for the output mixer, and the last factor of Eq. (19) for the mixing weights.
     """
     xp = namespace(z, upstream)
     return xp.sum((z @ upstream[:, :, None])[..., 0], axis=0)
@@ -70,7 +70,7 @@ def local_gradients(parameters, activations, dy):
     Z_{l+1} alone. Later layers and the residual are left out.
 
     dy: (B, T) or (T,). Returns: Parameters of the same shapes. Raises ValueError for a dy of the wrong shape.
-    Source: Eq. (11), (15), (16), (19).
+    Source: Eq. (11), (13), (15), (16), (19).
     """
     return _backward(parameters, activations, dy, every_path=False)
 

@@ -1,0 +1,40 @@
+"""A search runs every setting once, in any executor, and answers in order."""
+
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from fuzznet import experiments, sweep
+
+
+def power(base, exponent):
+    return base**exponent
+
+
+def test_grid_is_every_combination():
+    assert sweep.grid(a=[1, 2], b=["x", "y"]) == [
+        {"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"a": 2, "b": "y"},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [lambda: None, lambda: ThreadPoolExecutor(2), lambda: ProcessPoolExecutor(2)])
+def test_results_come_in_order(make):
+    settings = sweep.grid(base=[2, 3], exponent=[3, 1, 2])
+    executor = make()
+    assert sweep.sweep(power, settings, executor, progress=False) == [8, 2, 4, 27, 3, 9]
+    if executor is not None:
+        executor.shutdown()
+
+
+def test_a_training_gives_the_same_in_another_process():
+    settings = sweep.grid(seed=[3], bias=["kernel"], epochs=[1])
+    [here] = sweep.sweep(experiments.single_note, settings, progress=False)
+    with ProcessPoolExecutor(1) as executor:
+        [there] = sweep.sweep(experiments.single_note, settings, executor, progress=False)
+    np.testing.assert_allclose(there.esr_output, here.esr_output, rtol=1e-9)
+
+
+def test_a_failing_trial_is_heard_of():
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ZeroDivisionError):
+        sweep.sweep(lambda x: 1 / x, [{"x": 0}, {"x": 1}], executor, progress=False)

@@ -1,5 +1,5 @@
 # make book       build the book, and say where the page is
-# make test       everything: tests, every chapter's numbers, a clean build of the book
+# make test       everything: tests, every chapter's numbers, a clean build of the book, every page in a browser
 # make lab        open the chapters in JupyterLab
 # make chapters   run the chapters after an edit, and store them clean (NAMES=12 for some)
 # make lock       renew the lock after a change of the dependencies (needs uv)
@@ -29,9 +29,10 @@ _build/package: $(PACKAGE) requirements.txt
 
 test: $(READY)
 	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbval book/*.ipynb
+	PYTHONPATH=tests/closed OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --nbval book/*.ipynb
 	rm -rf _build
 	$(MAKE) book
+	$(BIN)/python -m pytest tests/pages.py
 
 lab: $(READY)
 	env -u TQDM_DISABLE $(BIN)/jupyter lab book

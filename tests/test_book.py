@@ -3,10 +3,14 @@
 import ast
 import contextlib
 import copy
+import importlib
 import importlib.util
 import inspect
 import io
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -14,17 +18,39 @@ import pytest
 import yaml
 
 import fuzznet
-from fuzznet import convolution, gradients, loss, network, optimizers, postprocessing, recordings, signals, training
 
 ROOT = Path(__file__).parents[1]
-CHAPTERS = sorted((ROOT / "book").glob("*.ipynb"))
-MODULES = (convolution, gradients, loss, network, optimizers, postprocessing, recordings, signals, training)
+NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+CHAPTERS = [path for path in NOTEBOOKS if path.stem[0].isdigit()]
+NAMES = [
+    "01_sound", "02_convolution", "03_dilation", "04_forward_pass", "05_loss",
+    "06_output_mixer", "07_kernels_and_biases", "08_mixing_weights", "09_backpropagation", "10_gradient_descent",
+    "11_recordings", "12_single_note", "13_significance", "14_gpu", "15_optimizers_and_search",
+    "16_real_time", "17_a_real_pedal",
+]  # fmt: skip
+MODULES = [importlib.import_module(f"fuzznet.{path.stem}") for path in sorted((ROOT / "src/fuzznet").glob("[a-z]*.py"))]
 
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
 
+def load(name):
+    """A script of tools/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+ledger = load("ledger")
+
+
+def cells(path):
+    return nbformat.read(path, as_version=4).cells
+
+
 def code_cells(path):
-    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return [cell for cell in cells(path) if cell.cell_type == "code"]
 
 
 def faults(cells):
@@ -44,12 +70,12 @@ def faults(cells):
     return found
 
 
-def test_there_are_chapters():
-    assert ROOT / "book" / "12_single_note.ipynb" in CHAPTERS
+def test_all_chapters_are_there():
+    assert [path.stem for path in CHAPTERS] == NAMES
 
 
-@each_chapter
-def test_chapter_is_stored_run_and_clean(path):
+@each_notebook
+def test_notebook_is_stored_run_and_clean(path):
     assert faults(code_cells(path)) == []
 
 
@@ -65,13 +91,10 @@ def test_faults_are_found():
     assert faults([code("a", execution_count=1, outputs=[warning])]) == ["failed or wrote to standard error: a"]
 
 
-@each_chapter
-def test_storing_a_chapter_again_changes_nothing(path):
-    spec = importlib.util.spec_from_file_location("chapters", ROOT / "tools" / "chapters.py")
-    chapters = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(chapters)
+@each_notebook
+def test_storing_a_notebook_again_changes_nothing(path):
     stored = nbformat.read(path, as_version=4)
-    assert chapters.clean(copy.deepcopy(stored)) == stored
+    assert load("chapters").clean(copy.deepcopy(stored)) == stored
 
 
 def tree(function):
@@ -103,10 +126,116 @@ def test_functions_built_in_a_chapter_are_the_shipped_ones(path):
         assert chapter[name] == package[name], f"{name} in {path.name} differs from the package's"
 
 
-def test_chapter_12_builds_its_module():
-    built = built_in(ROOT / "book" / "12_single_note.ipynb")
-    public = {name for name, thing in vars(postprocessing).items() if inspect.isfunction(thing)} - {"check_signal", "namespace"}
-    assert public == {"match_mean", "keep_lowest_frequencies"} <= set(built)
+def public(module):
+    """Names of the functions and classes that a module defines and does not mark as its own affair."""
+    own = {name: thing for name, thing in vars(module).items() if getattr(thing, "__module__", None) == module.__name__}
+    kinds = (inspect.isfunction, inspect.isclass)
+    return {name for name, thing in own.items() if name[0] != "_" and any(kind(thing) for kind in kinds)}
+
+
+RESULTS = {"Clips", "Explorer", "Pedal", "ProofOfConcept", "SingleNote"}  # readers meet them as what a function returns
+
+
+def test_each_public_name_is_built_or_shown_in_a_chapter():
+    met = set()
+    for path in CHAPTERS:
+        for node in (node for cell in code_cells(path) for node in ast.walk(ast.parse(cell.source))):
+            met |= {getattr(node, "attr", None), getattr(node, "id", None), getattr(node, "name", None)}
+    missing = {f"{module.__name__}.{name}" for module in MODULES for name in public(module) - met - RESULTS}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("row", ledger.walk(), ids=lambda row: f"eq-{row.number}")
+def test_each_equation_has_one_place_a_function_and_a_test(row):
+    assert len(row.chapters) == 1, f"label eq-{row.number} stands in {row.chapters or 'no chapter'}: expected one"
+    assert row.functions, f"no function of the package cites Eq. ({row.number})"
+    assert row.tests, f"no test is marked with equation({row.number})"
+
+
+def test_citations_and_marks_are_read():
+    assert ledger.cited("Source: Eq. (1), (2). As in Eq. (20), whose") == {1, 2, 20}
+    assert ledger.cited("Source: section IV.2") == ledger.cited(None) == set()
+    node = ast.parse("@pytest.mark.equation(3)\n@pytest.mark.other(4)\ndef test(): ...").body[0]
+    assert ledger.marked(node) == {3}
+
+
+SECTIONS = ("Say it", "Do it by hand", "Prove it", "Break it", "Turn the knob", "Exercises", "Where this lives")
+
+
+@each_chapter
+def test_chapter_has_the_shape_of_a_chapter(path):
+    text = ledger.markdown(path)
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert [name for name in SECTIONS if name not in headings] == []
+    assert {"Hear it", "See it"} & set(headings)
+    for opening in ("**After this chapter you can**", "**You need**", "**It runs**"):
+        assert opening in text
+    sources = [cell.source for cell in code_cells(path)]
+    assert any("display.explore(" in source for source in sources), "no slider"
+
+
+@each_chapter
+def test_exercises_have_executed_solutions(path):
+    found, solved, inside = [], set(), None
+    for cell in cells(path):
+        if cell.cell_type == "code":
+            solved |= {inside} if cell.execution_count else set()
+            continue
+        found += re.findall(r"```\{exercise\} *(\w+).*\n:label: (\S+)", cell.source)
+        for mark, label in re.findall(r"```\{solution-(start|end)\} *(\S*)", cell.source):
+            inside = label if mark == "start" else None
+    assert inside is None
+    assert {"Predict", "Derive", "Program"} <= {kind for kind, _ in found}
+    assert {label for _, label in found} - solved == set(), "exercises without an executed solution"
+
+
+def teaches(source):
+    """Whether code does more than draw, glue or play."""
+    return not any(word in source for word in ("plt.", "display.", "axis."))
+
+
+@each_notebook
+def test_no_cell_is_hidden_that_teaches(path):
+    for cell in code_cells(path):
+        if any(tag.startswith(("hide", "remove")) for tag in cell.metadata.get("tags", [])):
+            assert not teaches(cell.source), f"hidden, and yet it teaches: {cell.source.splitlines()[0]}"
+
+
+def computed(alternative, source):
+    """Whether an alternative text is made from data: a formatted string, or a name that is one in the same cell."""
+    parts = {type(node) for node in ast.walk(alternative)}
+    return ast.FormattedValue in parts or (ast.Name in parts and "f\"" in source)
+
+
+@each_notebook
+def test_pictures_say_what_is_to_be_seen(path):
+    for cell in code_cells(path):
+        calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
+        for call in calls:
+            if ast.unparse(call.func) == "display.Picture":
+                text = call.args[1] if len(call.args) > 1 else call.keywords[0].value
+                assert computed(text, cell.source), f"alt text without numbers from the data: {ast.unparse(text)}"
+            assert not ast.unparse(call.func).endswith((".show", ".imshow_file")), "a figure without alternative text"
+
+
+@each_notebook
+def test_glued_numbers_are_used_and_used_ones_glued(path):
+    glued = set()
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            glued |= {output.metadata.scrapbook.name} if "scrapbook" in output.get("metadata", {}) else set()
+    used = set(re.findall(r"\{glue:text\}`([^`]+)`", ledger.markdown(path)))
+    assert used - glued == set(), "never glued"
+    assert glued - used == set(), "glued and not used"
+
+
+def test_a_notebook_can_not_reach_the_network():
+    ask = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)"
+    closed = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "closed")}
+    done = subprocess.run([sys.executable, "-c", ask], env=closed, capture_output=True, text=True)
+    assert done.returncode != 0 and "the network is closed" in done.stderr
+    ask = "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname())"
+    assert subprocess.run([sys.executable, "-c", ask], env=closed).returncode == 0
 
 
 def test_contents_list_every_page():
@@ -125,21 +254,22 @@ def test_public_face():
         "backpropagate": "(parameters, activations, dy)",
         "local_gradients": "(parameters, activations, dy)",
         "receptive_field": "(kernel_size, dilations)",
+        "Stream": "(parameters, block_size=64)",
     }
     for name, signature in expected.items():
         assert str(inspect.signature(getattr(fuzznet, name))) == signature
 
 
 def test_package_is_read_in_an_afternoon():
-    lines = sum(len(path.read_text().splitlines()) for path in (ROOT / "src" / "fuzznet").glob("*.py"))
-    assert lines < 1500
+    modules = {path.stem: path.read_text() for path in (ROOT / "src" / "fuzznet").glob("*.py")}
+    del modules["display"]  # draws the book's pages, and is needed by no one who wants to understand the network
+    assert sum(len(text.splitlines()) for text in modules.values()) < 1500
 
 
 def test_every_public_function_is_documented():
     for module in MODULES:
-        for name, thing in vars(module).items():
-            if getattr(thing, "__module__", None) == module.__name__ and not name.startswith("_"):
-                assert inspect.getdoc(thing), f"{module.__name__}.{name} has no docstring"
+        for name in public(module):
+            assert inspect.getdoc(getattr(module, name)), f"{module.__name__}.{name} has no docstring"
 
 
 def test_one_lock_serves_everyone():

@@ -1,0 +1,171 @@
+"""The built book in a real browser, with every outside host blocked: `make test` runs this after the build.
+
+Not collected by a plain `pytest`, because it needs _build/html; by hand: make book && .venv/bin/python -m pytest tests/pages.py
+"""
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+from jupyter_cache import get_cache
+from playwright.sync_api import sync_playwright
+
+BUILD = Path(__file__).parents[1] / "_build"
+PAGES = sorted(path.relative_to(BUILD / "html").as_posix() for path in (BUILD / "html" / "book").glob("*.html"))
+CHAPTERS = [page for page in PAGES if re.match(r"book/\d\d_", page)]
+WIDTHS = (1280, 390)
+
+each_page = pytest.mark.parametrize("page", PAGES)
+each_chapter = pytest.mark.parametrize("page", CHAPTERS)
+
+
+def soup(page):
+    return BeautifulSoup((BUILD / "html" / page).read_text(), "html.parser")
+
+
+def test_all_pages_were_built():
+    sources = {path.stem for path in (BUILD.parent / "book").iterdir() if path.suffix in (".md", ".ipynb")}
+    assert {Path(page).stem for page in PAGES} == sources
+    assert len(CHAPTERS) == 17
+
+
+@each_page
+def test_page_is_small_enough_for_a_phone(page):
+    assert (BUILD / "html" / page).stat().st_size < 2_000_000
+
+
+@each_page
+def test_pictures_have_alternative_texts(page):
+    for image in soup(page).select("main img"):
+        alt = image.get("alt", "")
+        assert len(alt.split()) >= 8 and re.search(r"\d", alt), f"says too little: {alt!r}"
+        assert not re.search(r"\.(png|svg|jpe?g|webp)\b|/\w+/", alt), f"looks like a path: {alt!r}"
+
+
+@each_page
+def test_page_asks_no_outside_host(page):
+    tags = soup(page).select("script[src], img[src], audio[src], iframe[src], link[rel=stylesheet], link[rel=preload]")
+    assert [tag for tag in tags if (tag.get("src") or tag.get("href")).startswith(("http", "//"))] == []
+
+
+@each_chapter
+def test_numbers_in_the_text_are_filled_in(page):
+    assert not re.search(r"\{(glue|ref|eq|cite)", soup(page).select_one("main").get_text())
+
+
+@each_chapter
+def test_chapter_runs_in_under_a_minute(page):
+    record = get_cache(BUILD / ".jupyter_cache").match_cache_file(BUILD.parent / page.replace(".html", ".ipynb"))
+    assert record.data["execution_seconds"] < 60
+
+
+@pytest.fixture(scope="module")
+def address():
+    """The built book, served as any web server would."""
+    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=BUILD / "html"))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+    if path is None:
+        if "chromium" in os.environ.get("FUZZNET_REQUIRE", ""):
+            pytest.fail("chromium is required here and not installed")
+        pytest.skip("neither chromium nor google-chrome is installed, so no page can be opened")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """A function that opens a page at a width, waits for its equations, and gathers complaints until the test ends."""
+    opened = []
+
+    def open_page(page, width=1280):
+        context = browser.new_context(viewport={"width": width, "height": 900})
+        tab, complaints = context.new_page(), []
+
+        def route(request):
+            if request.request.url.startswith((address, "data:")):
+                return request.continue_()
+            complaints.append(f"asked for {request.request.url}")
+            return request.abort()
+
+        context.route("**/*", route)
+        tab.on("console", lambda m: complaints.append(f"console: {m.text}") if m.type in ("error", "warning") else None)
+        tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        tab.goto(address + page)
+        if tab.locator(".math").count():
+            tab.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise")
+            tab.evaluate("MathJax.startup.promise.then(() => 0)")
+        opened.append(context)
+        return tab, complaints
+
+    yield open_page
+    for context in opened:
+        context.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@each_page
+def test_page_works_in_a_browser(page, width, visit):
+    tab, complaints = visit(page, width)
+    assert complaints == []
+    untypeset = "[...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container')).length"
+    assert tab.evaluate(untypeset) == 0
+    assert tab.locator("[data-mjx-error], mjx-merror, [data-mml-node=merror]").count() == 0
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+    broken = "[...document.querySelectorAll('main img')].filter(i => i.complete && !i.naturalWidth).length"
+    assert tab.evaluate(broken) == 0
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@each_chapter
+def test_every_slider_moves_its_picture(page, width, visit):
+    tab, complaints = visit(page, width)
+    boxes = tab.locator(".fuzznet-explore")
+    assert boxes.count() >= 1
+    for k in range(boxes.count()):
+        box, slider = boxes.nth(k), boxes.nth(k).locator("input[type=range]")
+        shown = "box => [...box.querySelectorAll('img')].filter(i => i.offsetParent).map(i => i.src)"
+        seen = []
+        slider.focus()
+        for _ in range(int(slider.get_attribute("max")) + 1):
+            pictures = box.evaluate(shown)
+            assert len(pictures) == 1
+            seen += pictures
+            assert box.locator("output").inner_text() == slider.get_attribute("aria-valuetext") != ""
+            tab.keyboard.press("ArrowRight")
+        assert len(set(seen)) == len(seen), "two stops show the same picture"
+    assert complaints == []
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for link in soup(page).select("a.internal[href]"):
+            target, _, anchor = link["href"].partition("#")
+            path = (BUILD / "html" / page).parent / target if target else BUILD / "html" / page
+            assert path.exists(), f"{page} links to {link['href']}"
+            if anchor:
+                found = soup(path.resolve().relative_to(BUILD / "html").as_posix()).find(id=anchor)
+                assert found is not None, f"{page} links to {link['href']}"
+
+
+def test_search_finds_a_word(visit):
+    tab, complaints = visit("search.html?q=sigmoid")
+    tab.wait_for_selector("#search-results li a")
+    assert tab.locator("#search-results li a").count() >= 1
+    assert complaints == []

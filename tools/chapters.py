@@ -43,6 +43,17 @@ def run(notebook):
                 raise RuntimeError(f"a cell wrote to standard error:\n{cell.source}\n{output.text}")
 
 
+def merged(outputs):
+    """Text that a busy kernel sent in pieces, put together again."""
+    whole = []
+    for output in outputs:
+        if output.output_type == "stream" and whole and whole[-1].get("name") == output.name:
+            whole[-1].text += output.text
+        else:
+            whole.append(output)
+    return whole
+
+
 def clean(notebook):
     """Keep what is compared: text outputs. Everything that changes between runs goes."""
     notebook.metadata = {
@@ -60,7 +71,7 @@ def clean(notebook):
             if "data" in output:
                 output.data = {kind: text for kind, text in output.data.items() if kind in KEPT}
         if "outputs" in cell:
-            cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
+            cell.outputs = [output for output in merged(cell.outputs) if output.get("data") != {}]
     return notebook
 
 

@@ -10,7 +10,7 @@ class Stream:
     """The network as a pedal: a block of sound in, the same number of samples out, as if the whole were one clip.
 
     Each layer remembers the last (K - 1) * dilation samples of its input, and nothing else is needed. Before the first block
-    there is silence.
+    every memory is zero, as at the start of a clip.
 
     parameters: with one bias a kernel; block_size: the longest block that will come. A call takes x_block, (T,) with T from 1
     to block_size, and returns (T,). Both raise ValueError for anything else. Source: section V of the report.
@@ -26,7 +26,7 @@ class Stream:
         self.reset()
 
     def reset(self):
-        """Forget what was played: from here on, there was silence before."""
+        """Forget what was played: every memory is zero again."""
         kernels, taps = self.parameters.kernels, self.parameters.kernels.shape[-1]
         zeros = namespace(kernels).zeros
         self.histories = [

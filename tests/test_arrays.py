@@ -2,6 +2,7 @@
 
 import inspect
 
+import array_api_strict as strict
 import numpy as np
 import pytest
 
@@ -86,10 +87,10 @@ NUMPY_ALONE = {
 }  # fmt: skip
 
 
-def convert(value, xp, dtype):
+def convert(value, xp, dtype, device=None):
     if isinstance(value, fuzznet.Parameters):
-        return value.map(lambda array: convert(array, xp, dtype))
-    return xp.asarray(np.array(value, dtype=dtype, order="C"), copy=True)
+        return value.map(lambda array: convert(array, xp, dtype, device))
+    return xp.asarray(np.array(value, dtype=dtype, order="C"), copy=True, device=device)
 
 
 def parts(result):
@@ -127,6 +128,19 @@ def test_answers_in_kind(function, xp, dtype):
             assert np.array_equal(arrays.to_numpy(now), arrays.to_numpy(then))
 
 
+@pytest.mark.parametrize("function", CALLS, ids=lambda function: function.__name__)
+def test_answers_on_the_device_it_was_asked_on(function):
+    """array_api_strict pretends to have a second device, and refuses to mix the two or to hand its arrays to NumPy."""
+    call, *arguments = CALLS[function]
+    device = strict.Device("device1")
+    results = parts(call(*(convert(argument, strict, "float64", device) for argument in arguments)))
+    expected = parts(call(*(convert(argument, np, "float64") for argument in arguments)))
+    for result, reference in zip(results, expected):
+        assert result.device == device
+        here = np.asarray(result.to_device(strict.Device("CPU_DEVICE")))
+        np.testing.assert_allclose(here, reference, rtol=1e-12, atol=1e-12)
+
+
 def test_parameters_keep_their_library_when_their_type_changes(xp):
     halved = convert(PARAMETERS, xp, "float64").astype(xp.float32)
     assert all(array.dtype == xp.float32 for array in parts(halved))
@@ -153,10 +167,8 @@ def test_tones_stay_float32():
 
 
 def test_two_libraries_in_one_call_are_refused():
-    import array_api_strict
-
     with pytest.raises(ValueError, match="expected arrays of one library"):
-        arrays.namespace(np.ones(3), array_api_strict.ones(3))
+        arrays.namespace(np.ones(3), strict.ones(3))
     with pytest.raises(ValueError, match=r"got builtins\.list"):
         arrays.namespace([1.0, 2.0])
 

@@ -32,7 +32,7 @@ test: $(READY)
 	PYTHONPATH=tests/closed OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --nbval book/*.ipynb
 	rm -rf _build
 	$(MAKE) book
-	$(BIN)/python -m pytest tests/pages.py
+	$(BIN)/python -m pytest --numprocesses auto tests/pages.py
 
 lab: $(READY)
 	env -u TQDM_DISABLE $(BIN)/jupyter lab book

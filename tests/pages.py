@@ -25,6 +25,7 @@ each_page = pytest.mark.parametrize("page", PAGES)
 each_chapter = pytest.mark.parametrize("page", CHAPTERS)
 
 
+@functools.cache
 def soup(page):
     return BeautifulSoup((BUILD / "html" / page).read_text(), "html.parser")
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fuzznet.recordings import NOTES, load_note
+from fuzznet.signals import harmonic_spectrum
 
 PATH = Path(__file__).parents[1] / "circuits" / "render_notes.py"
 
@@ -37,6 +38,15 @@ def test_bundled_note_is_what_ngspice_renders(ngspice, render_notes):
     assert np.array_equal(clean, stored.clean)
     assert np.max(np.abs(distorted - stored.distorted)) < 1e-3
     assert np.max(np.abs(distorted)) > 0.1
+
+
+def test_pedal_is_lopsided(ngspice, render_notes):
+    """A sine comes out with even harmonics, which no symmetric curve could make; they are part of a fuzz's sound."""
+    time_s = np.arange(88200) / 44100
+    clean = np.where(time_s < 0.5, 0, 0.16 * np.sin(2 * np.pi * 200 * (time_s - 0.5)))  # 4 mV
+    amplitudes = harmonic_spectrum(render_notes.distort(clean)[44100:], 200, count=4)
+    assert 20 * np.log10(amplitudes[1] / amplitudes[0]) > -40
+    assert 20 * np.log10(amplitudes[2] / amplitudes[0]) > -40
 
 
 def test_circuit_rests_where_the_published_one_does(ngspice, render_notes, tmp_path):

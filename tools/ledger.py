@@ -55,3 +55,18 @@ def walk():
         )
         for number in EQUATIONS
     ]
+
+
+class Table:
+    """The rows as plain text in a notebook's record, and as a table with links on the page."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        plain, page = [], ["| report | here | function | test |", "|---|---|---|---|"]
+        for row in self.rows:
+            plain.append(f"({row.number}) {' '.join(row.chapters + row.functions + row.tests)}")
+            functions, tests = (" ".join(f"`{name}`" for name in names) for names in (row.functions, row.tests))
+            page.append(f"| ({row.number}) | {{eq}}`eq-{row.number}` | {functions} | {tests} |")
+        return {"text/plain": "\n".join(plain), "text/markdown": "\n".join(page)}

@@ -7,6 +7,7 @@ os.environ["TQDM_DISABLE"] = "1"  # progress bars tell the time, which no two ru
 SKIPPED = (
     "text/html",
     "text/latex",
+    "text/markdown",
     "image/png",
     "image/svg+xml",
     "application/javascript",

@@ -1,11 +1,17 @@
 """A search runs every setting once, in any executor, and answers in order."""
 
+import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from fuzznet import experiments, sweep
+
+
+def processes(count):
+    """Fresh processes, as they are on every system; forked ones may lock up beside threads."""
+    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
 
 
 def power(base, exponent):
@@ -18,7 +24,7 @@ def test_grid_is_every_combination():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("make", [lambda: None, lambda: ThreadPoolExecutor(2), lambda: ProcessPoolExecutor(2)])
+@pytest.mark.parametrize("make", [lambda: None, lambda: ThreadPoolExecutor(2), lambda: processes(2)])
 def test_results_come_in_order(make):
     settings = sweep.grid(base=[2, 3], exponent=[3, 1, 2])
     executor = make()
@@ -30,7 +36,7 @@ def test_results_come_in_order(make):
 def test_a_training_gives_the_same_in_another_process():
     settings = sweep.grid(seed=[3], bias=["kernel"], epochs=[1])
     [here] = sweep.sweep(experiments.single_note, settings, progress=False)
-    with ProcessPoolExecutor(1) as executor:
+    with processes(1) as executor:
         [there] = sweep.sweep(experiments.single_note, settings, executor, progress=False)
     np.testing.assert_allclose(there.esr_output, here.esr_output, rtol=1e-9)
 

@@ -29,9 +29,9 @@ _build/package: $(PACKAGE) requirements.txt
 
 test: $(READY)
 	$(BIN)/python -m pytest
-	PYTHONPATH=tests/closed OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --nbval book/*.ipynb
+	PYTHONPATH=$(CURDIR)/tests/closed OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --nbval book/*.ipynb
 	rm -rf _build
-	$(MAKE) book
+	PYTHONPATH=$(CURDIR)/tests/closed $(MAKE) book
 	$(BIN)/python -m pytest --numprocesses auto tests/pages.py
 
 lab: $(READY)

@@ -60,6 +60,8 @@ def faults(cells):
         name = cell.source.splitlines()[0] if cell.source else "an empty cell"
         if cell.execution_count is None:
             found.append(f"never run, so never compared: {name}")
+        if set(cell.metadata.get("tags", [])) - {"hide-input", "nbval-ignore-output"} or "NBVAL_" in cell.source:
+            found.append(f"switches checks off: {name}")
         if len(cell.source.splitlines()) > 20:
             found.append(f"longer than 20 lines: {name}")
         for output in cell.outputs:
@@ -87,6 +89,7 @@ def test_faults_are_found():
     assert faults([good]) == []
     assert faults([code("1 + 1")]) == ["never run, so never compared: 1 + 1"]
     assert faults([code("a\n" * 21, execution_count=1)]) == ["longer than 20 lines: a"]
+    assert faults([code("a", execution_count=1, metadata={"tags": ["nbval-skip"]})]) == ["switches checks off: a"]
     assert faults([code("a", execution_count=1, outputs=[picture])]) == ["stores more than text: a"]
     assert faults([code("a", execution_count=1, outputs=[warning])]) == ["failed or wrote to standard error: a"]
 
@@ -97,33 +100,38 @@ def test_storing_a_notebook_again_changes_nothing(path):
     assert load("chapters").clean(copy.deepcopy(stored)) == stored
 
 
-def tree(function):
-    """The syntax of a function without its docstring."""
-    function = copy.deepcopy(function)
-    if ast.get_docstring(function) is not None:
-        function.body = function.body[1:]
-    return ast.dump(function)
+KINDS = (ast.FunctionDef, ast.ClassDef)
+
+
+def tree(definition):
+    """The syntax of a function or a class without its docstrings."""
+    definition = copy.deepcopy(definition)
+    for node in ast.walk(definition):
+        if isinstance(node, KINDS) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(definition)
 
 
 def shipped():
     functions = {}
     for module in MODULES:
         for node in ast.parse(inspect.getsource(module)).body:
-            if isinstance(node, ast.FunctionDef):
+            if isinstance(node, KINDS):
                 functions[node.name] = tree(node)
     return functions
 
 
 def built_in(path):
+    """Name and syntax of all functions and classes that a chapter defines outside of others."""
     cells = [ast.parse(cell.source) for cell in code_cells(path)]
-    return {node.name: tree(node) for cell in cells for node in cell.body if isinstance(node, ast.FunctionDef)}
+    return [(node.name, tree(node)) for cell in cells for node in cell.body if isinstance(node, KINDS)]
 
 
 @each_chapter
 def test_functions_built_in_a_chapter_are_the_shipped_ones(path):
-    package, chapter = shipped(), built_in(path)
-    for name in set(package) & set(chapter):
-        assert chapter[name] == package[name], f"{name} in {path.name} differs from the package's"
+    package = shipped()
+    for name, syntax in built_in(path):
+        assert syntax == package.get(name, syntax), f"{name} in {path.name} differs from the package's"
 
 
 def public(module):
@@ -155,8 +163,10 @@ def test_each_equation_has_one_place_a_function_and_a_test(row):
 def test_citations_and_marks_are_read():
     assert ledger.cited("Source: Eq. (1), (2). As in Eq. (20), whose") == {1, 2, 20}
     assert ledger.cited("Source: section IV.2") == ledger.cited(None) == set()
-    node = ast.parse("@pytest.mark.equation(3)\n@pytest.mark.other(4)\ndef test(): ...").body[0]
+    node = ast.parse("@pytest.mark.equation(3)\n@pytest.mark.other(4)\ndef test_it(): ...").body[0]
     assert ledger.marked(node) == {3}
+    node = ast.parse("@pytest.mark.equation(3)\n@pytest.mark.skip\ndef test_it(): ...").body[0]
+    assert ledger.marked(node) == set()
 
 
 SECTIONS = ("Say it", "Do it by hand", "Prove it", "Break it", "Turn the knob", "Exercises", "Where this lives")
@@ -170,8 +180,8 @@ def test_chapter_has_the_shape_of_a_chapter(path):
     assert {"Hear it", "See it"} & set(headings)
     for opening in ("**After this chapter you can**", "**You need**", "**It runs**"):
         assert opening in text
-    sources = [cell.source for cell in code_cells(path)]
-    assert any("display.explore(" in source for source in sources), "no slider"
+    calls = [node for cell in code_cells(path) for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
+    assert any(ast.unparse(call.func) == "display.explore" for call in calls), "no slider"
 
 
 @each_chapter
@@ -179,12 +189,13 @@ def test_exercises_have_executed_solutions(path):
     found, solved, inside = [], set(), None
     for cell in cells(path):
         if cell.cell_type == "code":
-            solved |= {inside} if cell.execution_count else set()
+            solved |= {inside} if cell.execution_count and ast.parse(cell.source).body else set()
             continue
         found += re.findall(r"```\{exercise\} *(\w+).*\n:label: (\S+)", cell.source)
         for mark, label in re.findall(r"```\{solution-(start|end)\} *(\S*)", cell.source):
             inside = label if mark == "start" else None
     assert inside is None
+    assert len(found) == ledger.markdown(path).count("{exercise}"), "an exercise without a title or a label in its second line"
     assert {"Predict", "Derive", "Program"} <= {kind for kind, _ in found}
     assert {label for _, label in found} - solved == set(), "exercises without an executed solution"
 
@@ -199,6 +210,9 @@ def test_no_cell_is_hidden_that_teaches(path):
     for cell in code_cells(path):
         if any(tag.startswith(("hide", "remove")) for tag in cell.metadata.get("tags", [])):
             assert not teaches(cell.source), f"hidden, and yet it teaches: {cell.source.splitlines()[0]}"
+            defined = {node.name for node in ast.walk(ast.parse(cell.source)) if isinstance(node, KINDS)}
+            assert defined & set(shipped()) == set(), "hidden, and yet it builds what the package ships"
+        assert set(cell.metadata) <= {"tags", "mystnb"} and set(cell.metadata.get("mystnb", {})) <= {"markdown_format"}
 
 
 def computed(alternative, source):
@@ -212,10 +226,11 @@ def test_pictures_say_what_is_to_be_seen(path):
     for cell in code_cells(path):
         calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
         for call in calls:
-            if ast.unparse(call.func) == "display.Picture":
+            if ast.unparse(call.func).endswith("Picture"):
                 text = call.args[1] if len(call.args) > 1 else call.keywords[0].value
                 assert computed(text, cell.source), f"alt text without numbers from the data: {ast.unparse(text)}"
-            assert not ast.unparse(call.func).endswith((".show", ".imshow_file")), "a figure without alternative text"
+            assert not ast.unparse(call.func).endswith("plt.show"), "a figure without alternative text"
+    assert "![" not in ledger.markdown(path), "an image file: draw it, as a display.Picture"
 
 
 @each_notebook
@@ -225,17 +240,50 @@ def test_glued_numbers_are_used_and_used_ones_glued(path):
         for output in cell.outputs:
             glued |= {output.metadata.scrapbook.name} if "scrapbook" in output.get("metadata", {}) else set()
     used = set(re.findall(r"\{glue:text\}`([^`]+)`", ledger.markdown(path)))
+    assert len(re.findall(r"\{glue", ledger.markdown(path))) == len(re.findall(r"\{glue:text\}`", ledger.markdown(path)))
     assert used - glued == set(), "never glued"
     assert glued - used == set(), "glued and not used"
 
 
-def test_a_notebook_can_not_reach_the_network():
-    ask = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)"
-    closed = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "closed")}
-    done = subprocess.run([sys.executable, "-c", ask], env=closed, capture_output=True, text=True)
-    assert done.returncode != 0 and "the network is closed" in done.stderr
+@pytest.mark.parametrize("command", ["--nbval", "$(MAKE) book"])
+def test_a_notebook_can_not_reach_the_network(command):
+    """With what the Makefile sets for this command, in the folder where kernels start."""
+    path = re.search(rf"PYTHONPATH=(\S+) .*{re.escape(command)}", (ROOT / "Makefile").read_text())[1]
+    closed = {"env": {**os.environ, "PYTHONPATH": path.replace("$(CURDIR)", str(ROOT))}, "cwd": ROOT / "book"}
+    for ask in ("s.connect(('192.0.2.1', 80))", "s.sendto(b'', ('192.0.2.1', 80))", "socket.getaddrinfo('example.org', 80)"):
+        code = f"import socket; s = socket.socket(type=socket.SOCK_DGRAM); {ask}"
+        done = subprocess.run([sys.executable, "-c", code], **closed, capture_output=True, text=True)
+        assert done.returncode != 0 and "the network is closed" in done.stderr
     ask = "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname())"
-    assert subprocess.run([sys.executable, "-c", ask], env=closed).returncode == 0
+    assert subprocess.run([sys.executable, "-c", ask], **closed).returncode == 0
+
+
+def test_make_test_runs_everything():
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = re.search(r"^test:.*\n((?:\t.*\n)+)", makefile, flags=re.MULTILINE)[1]
+    for step in ("-m pytest\n", "--nbval book/*.ipynb", "rm -rf _build", "$(MAKE) book", "tests/pages.py"):
+        assert step in recipe
+    assert "jupyter-book build . --all -W -n" in makefile
+
+
+def test_front_and_back_matter():
+    pages = {path.stem for path in (ROOT / "book").iterdir()}
+    assert pages >= {"index", "ledger", "errata", "notation", "glossary", "references"}
+    assert any("ledger.walk()" in cell.source for cell in code_cells(ROOT / "book" / "ledger.ipynb"))
+    assert len(re.findall(r"\{ref\}`", (ROOT / "book" / "glossary.md").read_text())) >= 50
+
+
+def test_each_erratum_has_a_check_that_runs():
+    checked, erratum = {}, None
+    for cell in cells(ROOT / "book" / "errata.ipynb"):
+        if cell.cell_type == "markdown":
+            for number in re.findall(r"^## (\d+)\.", cell.source, re.MULTILINE):
+                erratum = number
+                checked[erratum] = False
+        elif erratum is not None:
+            checks = any(isinstance(node, ast.Assert | ast.Try) for node in ast.walk(ast.parse(cell.source)))
+            checked[erratum] |= checks and cell.execution_count is not None
+    assert len(checked) >= 13 and all(checked.values()), checked
 
 
 def test_contents_list_every_page():

@@ -31,7 +31,9 @@ def cited(docstring):
 
 
 def marked(function):
-    """The numbers that a test function is marked with."""
+    """The numbers that a test function is marked with, if it is a test that runs."""
+    if not function.name.startswith("test_") or any("skip" in ast.unparse(d) for d in function.decorator_list):
+        return set()
     calls = [d for d in function.decorator_list if isinstance(d, ast.Call) and ast.unparse(d.func) == "pytest.mark.equation"]
     return {call.args[0].value for call in calls}
 
@@ -46,10 +48,11 @@ def walk():
     chapters = {path.stem: markdown(path) for path in sorted((ROOT / "book").glob("[0-9]*.ipynb"))}
     package = [(path.stem, node) for path in sorted((ROOT / "src/fuzznet").glob("*.py")) for node in definitions(path)]
     tests = [(path.name, node) for path in sorted((ROOT / "tests").glob("test_*.py")) for node in definitions(path)]
+    label = r"\$\$ *\(eq-{0}\)|^:label: eq-{0}$"
     return [
         Row(
             number,
-            [name for name, text in chapters.items() for _ in re.findall(rf"^\$\$ \(eq-{number}\)$", text, re.MULTILINE)],
+            [name for name, text in chapters.items() for _ in re.findall(label.format(number), text, re.MULTILINE)],
             [f"{module}.{node.name}" for module, node in package if number in cited(ast.get_docstring(node))],
             [f"{module}::{node.name}" for module, node in tests if number in marked(node)],
         )

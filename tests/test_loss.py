@@ -3,6 +3,8 @@ import pytest
 
 from fuzznet import esr, esr_gradient
 
+pytestmark = pytest.mark.usefixtures("library")
+
 
 @pytest.mark.equation(8)
 def test_by_algebra(rng):
@@ -14,13 +16,23 @@ def test_by_algebra(rng):
 
 
 @pytest.mark.equation(9)
-@pytest.mark.parametrize("shape", [(3, 40), (40,)])
+@pytest.mark.parametrize("shape", [(3, 41), (1, 41), (41,), (3, 1)])
 def test_gradient_is_the_slope(rng, shape):
-    output, target, direction = rng.normal(size=(3, *shape))
-    step = 1e-5
-    ahead, behind = (np.mean(esr(output=output + s * direction, target=target)) for s in (step, -step))
+    """Of the mean over the clips. The loss is a parabola along any direction, so a central difference is exact at any step."""
+    output, target, direction = rng.uniform(0.2, 1, (3, *shape)) * rng.choice([-1, 1], (3, *shape))
     slope = np.sum(esr_gradient(output=output, target=target) * direction)
-    assert slope == pytest.approx((ahead - behind) / (2 * step), rel=1e-8)
+    for step in (0.1, 1, 10):
+        ahead, behind = (np.mean(esr(output=output + s * direction, target=target)) for s in (step, -step))
+        assert slope == pytest.approx((ahead - behind) / (2 * step), rel=1e-12)
+
+
+@pytest.mark.equation(9)
+def test_gradient_by_algebra(rng):
+    y = rng.normal(size=(3, 40))
+    energy = np.sum(y**2, axis=-1, keepdims=True)
+    for a in (0.0, 0.5, 1.0, 3.0):  # output a y: slope 2 (a - 1) y / energy, of which each clip has a third
+        expected = 2 * (a - 1) * y / energy / 3
+        np.testing.assert_allclose(esr_gradient(output=a * y, target=y), expected, rtol=1e-14)
 
 
 @pytest.mark.equation(9)

@@ -3,6 +3,9 @@
 # make lab        open the chapters in JupyterLab
 # make chapters   run the chapters after an edit, and store them clean (NAMES=12 for some)
 # make lock       renew the lock after a change of the dependencies (needs uv)
+# make oldest     the tests with the oldest dependencies that pyproject.toml allows (needs uv)
+# make mutants    change the package in hundreds of small ways, and see whether the tests notice (ten minutes)
+# make gpu        the tests and all chapters with CuPy inside the package, on a machine with a GPU
 # make clean      remove what was built and installed here
 
 PYTHON ?= python3
@@ -16,7 +19,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 # Each target uses both cores by itself, and test removes what book has built.
 .NOTPARALLEL:
 
-.PHONY: book test lab chapters lock clean
+.PHONY: book test lab chapters lock oldest mutants gpu clean
 
 book: $(READY) _build/package
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
@@ -28,7 +31,7 @@ _build/package: $(PACKAGE) requirements.txt
 	@mkdir -p _build && touch $@
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --cov
 	PYTHONPATH=$(CURDIR)/tests/closed OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --nbval book/*.ipynb
 	rm -rf _build
 	PYTHONPATH=$(CURDIR)/tests/closed $(MAKE) book
@@ -44,8 +47,22 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --no-annotate --upgrade --extra book --extra test pyproject.toml -o requirements.txt
 
+MUTMUT := mutmut==3.8.1
+mutants: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(MUTMUT)
+	$(BIN)/python tools/mutants.py
+
+gpu: $(READY)
+	$(BIN)/python -c 'import cupy' || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gpu]'
+	$(BIN)/python benchmarks/gpu.py
+
+oldest:
+	uv venv --quiet --clear --python $(PYTHON) .venv-oldest
+	uv pip install --quiet --python .venv-oldest --resolution lowest-direct -e '.[book,test]'
+	.venv-oldest/bin/python -m pytest --numprocesses auto
+
 clean:
-	rm -rf _build .venv
+	rm -rf _build .venv .venv-oldest
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

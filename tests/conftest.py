@@ -7,6 +7,7 @@ import shutil
 import array_api_strict
 import numpy as np
 import pytest
+from ported import port
 
 from fuzznet import arrays
 
@@ -24,6 +25,16 @@ LIBRARIES = _libraries()
 @pytest.fixture(params=LIBRARIES.values(), ids=LIBRARIES.keys())
 def xp(request):
     return request.param
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[] if name == "numpy" else pytest.mark.ported) for name in LIBRARIES])
+def library(request):
+    """The test runs once for each library, with that library inside the package: see ported.py."""
+    with contextlib.ExitStack() as stack:
+        if request.param != "numpy":
+            for patch in port(LIBRARIES[request.param], request.module):
+                stack.enter_context(patch)
+        yield request.param
 
 
 @pytest.fixture(params=["float64", "float32"])

@@ -9,6 +9,8 @@ from fuzznet.postprocessing import keep_lowest_frequencies, match_mean
 from fuzznet.recordings import Pair, load_note, rms
 from fuzznet.signals import sawtooth, sine, square, time_axis
 
+pytestmark = pytest.mark.usefixtures("library")
+
 MENDED = {"bias": "kernel", "gradient": backpropagate, "frozen": (), "optimizer": Adam, "learning_rate": 0.02}
 
 

@@ -8,6 +8,8 @@ import fuzznet
 from fuzznet.convolution import convolve_by_definition
 from fuzznet.network import layer_output, sigmoid
 
+pytestmark = pytest.mark.usefixtures("library")
+
 
 def forward_by_definition(parameters, x):
     """Eq. (3) to (7) in loops over layers, kernels and samples, for one clip."""
@@ -85,6 +87,13 @@ def test_initialize(rng):
     assert fuzznet.initialize(rng).size == 470  # Table I, single note, with a bias per kernel
     same, again = (fuzznet.initialize(np.random.default_rng(3)) for _ in range(2))
     assert np.array_equal(same.kernels, again.kernels)
+
+
+def test_all_arrays_start_alike(rng):
+    parameters = fuzznet.initialize(rng, layers=50, kernels=120, kernel_size=3)  # about 6,000 numbers in each, or more
+    for name in parameters.NAMES:
+        assert np.std(getattr(parameters, name)) == pytest.approx(1 / 3, rel=0.04)
+        assert np.mean(getattr(parameters, name)) == pytest.approx(0, abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import pytest
 import fuzznet
 from fuzznet.optimizers import Adam, GradientDescent, Momentum
 
+pytestmark = pytest.mark.usefixtures("library")
+
 
 def steps(optimizer, gradients, start=0.0):
     """The path of one number, repeated through all arrays, that meets these gradients one after the other."""

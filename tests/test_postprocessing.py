@@ -3,6 +3,8 @@ import pytest
 
 from fuzznet.postprocessing import keep_lowest_frequencies, match_mean
 
+pytestmark = pytest.mark.usefixtures("library")
+
 
 def test_match_mean():
     output, reference = np.array([[1.0, 3.0], [5.0, 5.0]]), np.array([[0.0, 1.0], [-1.0, -3.0]])

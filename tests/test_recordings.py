@@ -14,6 +14,8 @@ from fuzznet.recordings import (
     standardize,
 )
 
+pytestmark = pytest.mark.usefixtures("library")
+
 
 @pytest.mark.parametrize("name", recordings.NOTES)
 def test_bundled_note(name):

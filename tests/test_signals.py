@@ -3,6 +3,8 @@ import pytest
 
 from fuzznet import signals
 
+pytestmark = pytest.mark.usefixtures("library")
+
 
 def test_tones_by_hand():
     t = signals.time_axis(1, 8)

@@ -7,6 +7,8 @@ import fuzznet
 from fuzznet import streaming
 from fuzznet.arrays import to_numpy
 
+pytestmark = pytest.mark.usefixtures("library")
+
 
 @pytest.fixture
 def parameters(rng):
@@ -46,7 +48,7 @@ def test_a_stream_leaves_the_callers_block_alone(rng, parameters):
 
 def test_memory_is_the_receptive_field(parameters):
     stream = fuzznet.Stream(parameters)
-    assert 1 + sum(len(h) for h in stream.histories) == fuzznet.receptive_field(3, parameters.dilations)
+    assert 1 + sum(h.shape[0] for h in stream.histories) == fuzznet.receptive_field(3, parameters.dilations)
 
 
 def test_a_kernel_of_one_tap_needs_no_memory(rng):

@@ -5,6 +5,8 @@ import fuzznet
 from fuzznet.optimizers import Adam, GradientDescent
 from fuzznet.training import DivergenceError, fit_output, train
 
+pytestmark = pytest.mark.usefixtures("library")
+
 
 @pytest.fixture
 def clips(rng):
@@ -107,7 +109,7 @@ def test_divergence_leaves_the_last_good_parameters(clips, step):
         learn(*clips, optimizer=optimizer, epochs=5)
     training = caught.value.training
     assert len(training.losses) == step and np.all(np.isfinite(training.losses))
-    assert training.parameters is optimizer.seen[-1]
+    assert np.array_equal(training.parameters.kernels, optimizer.seen[-1].kernels)
     assert np.isfinite(mean_esr(training.parameters, *clips))
 
 

@@ -29,17 +29,23 @@ def check_signal(x, name, ndim=(1, 2)):
         raise ValueError(f"{name} has shape {tuple(x.shape)}: expected {shapes}, with at least one sample")
 
 
-def backend(name="numpy"):
-    """The array library of that name, "numpy" or "cupy", behind the array API standard.
+def backend(name=None):
+    """The array library of that name, "numpy" or "cupy", behind the array API standard; without a name, the best there is.
 
-    Raises ValueError for any other name, and where CuPy is asked for without CuPy or without a GPU.
+    That is CuPy where it is installed and finds a GPU, and NumPy elsewhere.
+    Raises ValueError for any other name, and where CuPy is asked for by name and can't be had.
     """
+    if name is None:
+        try:
+            return backend("cupy")
+        except ValueError:
+            return backend("numpy")
     if name == "numpy":
         import array_api_compat.numpy
 
         return array_api_compat.numpy
     if name != "cupy":
-        raise ValueError(f'backend {name!r}: expected "numpy" or "cupy"')
+        raise ValueError(f'backend {name!r}: expected "numpy" or "cupy", or no name for the best there is')
     try:
         import array_api_compat.cupy
         import cupy

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -141,7 +142,7 @@ def public(module):
     return {name for name, thing in own.items() if name[0] != "_" and any(kind(thing) for kind in kinds)}
 
 
-RESULTS = {"Clips", "Explorer", "Pedal", "ProofOfConcept", "SingleNote"}  # readers meet them as what a function returns
+RESULTS = {"Clips", "Explorer", "Pedal", "ProofOfConcept", "Saved", "SingleNote"}  # readers meet them as results
 
 
 def shown(source):
@@ -288,14 +289,18 @@ def test_a_notebook_can_not_reach_the_network(command):
 def test_make_test_runs_everything():
     makefile = (ROOT / "Makefile").read_text()
     recipe = re.search(r"^test:.*\n((?:\t.*\n)+)", makefile, flags=re.MULTILINE)[1]
-    for step in ("-m pytest\n", "--nbval book/*.ipynb", "rm -rf _build", "$(MAKE) book", "tests/pages.py"):
+    for step in ("-m pytest --numprocesses auto --cov\n", "--nbval book/*.ipynb", "rm -rf _build", "$(MAKE) book", "tests/pages.py"):
         assert step in recipe
     assert "jupyter-book build . --all -W -n" in makefile
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    assert settings["pytest"]["ini_options"]["testpaths"] == ["tests"]  # the wrong twins are among them
+    assert settings["coverage"]["run"] == {"branch": True, "source_pkgs": ["fuzznet"]}
+    assert settings["coverage"]["report"]["fail_under"] >= 98 and "omit" not in settings["coverage"]["report"]
 
 
 def test_front_and_back_matter():
     pages = {path.stem for path in (ROOT / "book").iterdir()}
-    assert pages >= {"index", "ledger", "errata", "notation", "glossary", "references"}
+    assert pages >= {"index", "ledger", "errata", "proof", "notation", "glossary", "references"}
     assert any("ledger.walk()" in cell.source for cell in code_cells(ROOT / "book" / "ledger.ipynb"))
     assert len(re.findall(r"\{ref\}`", (ROOT / "book" / "glossary.md").read_text())) >= 50
 

@@ -5,7 +5,7 @@ In all of it, dy is the gradient of the loss with respect to the network's outpu
 
 from fuzznet.arrays import check_signal, namespace
 from fuzznet.convolution import delayed_copies, sum_of_advanced_copies
-from fuzznet.network import Parameters
+from fuzznet.network import Parameters, check_parameters
 
 
 def mixer_gradient(z, upstream):
@@ -93,10 +93,12 @@ def _backward(parameters, activations, dy, every_path):
     expected = activations.inputs[0].shape
     if dy.shape != expected and (1, *dy.shape) != expected:
         raise ValueError(f"dy has shape {tuple(dy.shape)}: expected {tuple(expected)}, as the network's output has")
+    check_parameters(parameters, dy)
+    (layers, kernels, kernel_size), over_time = parameters.kernels.shape, parameters.biases.shape[-1] > 1
+    if [tuple(z.shape[:2]) for z in activations.outputs] != [(expected[0], kernels)] * layers:
+        raise ValueError("the activations are those of another network: pass what `forward` returned for these parameters")
     xp, own_type = namespace(dy, parameters.kernels), parameters.kernels.dtype
     dy, parameters = xp.reshape(dy, expected), parameters.astype(dy.dtype)
-    kernel_size, over_time = parameters.kernels.shape[-1], parameters.biases.shape[-1] > 1
-    layers = len(parameters.dilations)
     dkernels, dbiases, dmixing, doutput = ([None] * layers for _ in range(4))
     dx_next = xp.zeros_like(dy)
     for l in reversed(range(layers)):

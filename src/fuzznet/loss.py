@@ -34,9 +34,7 @@ def target_energy(output, target):
     check_signal(output, "output")
     check_signal(target, "target")
     if output.shape != target.shape:
-        raise ValueError(
-            f"output has shape {tuple(output.shape)}, target {tuple(target.shape)}: expected the same shape"
-        )
+        raise ValueError(f"output has shape {tuple(output.shape)}, target {tuple(target.shape)}: expected the same shape")
     energy = xp.sum(target**2, axis=-1)
     if not bool(xp.all(xp.isfinite(energy) & (energy > 0))):
         raise ValueError(

@@ -127,11 +127,15 @@ def forward(parameters, x):
 
 
 def check_parameters(parameters, x):
-    """Raise ValueError unless the shapes of the parameters fit each other and the sound x."""
-    layers, kernels, _ = parameters.kernels.shape
-    over_time = parameters.biases.shape[-1]
-    shapes = (parameters.biases.shape, parameters.mixing.shape, parameters.output.shape, (len(parameters.dilations),))
-    expected = ((layers, kernels, over_time), (layers - 1, kernels), (layers, kernels), (layers,))
+    """Raise ValueError unless the parameters are real floats, and their shapes fit each other and the sound x."""
+    arrays = [getattr(parameters, name) for name in parameters.NAMES]
+    xp, (first, *shapes) = namespace(*arrays), (*(tuple(array.shape) for array in arrays), (len(parameters.dilations),))
+    if not all(xp.isdtype(array.dtype, "real floating") for array in arrays):
+        raise ValueError(f"parameters hold {[array.dtype for array in arrays]}: expected float32 or float64; use .astype")
+    if len(first) != 3 or 0 in first:
+        raise ValueError(f"kernels has shape {first}: expected (L, N, K), each at least 1")
+    (layers, kernels, _), over_time = first, shapes[0][-1] if shapes[0] else 1
+    expected = [(layers, kernels, over_time), (layers - 1, kernels), (layers, kernels), (layers,)]
     if shapes != expected:
         raise ValueError(f"biases, mixing, output, dilations have shapes {shapes}: expected {expected}, as kernels has")
     if over_time not in (1, x.shape[-1]):
@@ -139,3 +143,5 @@ def check_parameters(parameters, x):
             f"x has {x.shape[-1]} samples, but the bias over time has {over_time}: "
             'cut x into clips of that length, or use bias="kernel", which takes any length'
         )
+    for dilation in parameters.dilations:
+        check_dilation(dilation)

@@ -12,10 +12,9 @@ def match_mean(output, reference):
     """
     xp = namespace(output, reference)
     check_signal(output, "output")
+    check_signal(reference, "reference")
     if output.shape != reference.shape:
-        raise ValueError(
-            f"output has shape {tuple(output.shape)}, reference {tuple(reference.shape)}: expected the same shape"
-        )
+        raise ValueError(f"output has shape {tuple(output.shape)}, reference {tuple(reference.shape)}: expected the same shape")
     return output - xp.mean(output, axis=-1, keepdims=True) + xp.mean(reference, axis=-1, keepdims=True)
 
 

@@ -84,9 +84,7 @@ def remove_silence(clean, distorted, threshold_db=-40.0):
     check_signal(clean, "clean", ndim=1)
     check_signal(distorted, "distorted", ndim=1)
     if clean.shape != distorted.shape:
-        raise ValueError(
-            f"clean has {clean.shape[0]} samples, distorted {distorted.shape[0]}: expected the same number"
-        )
+        raise ValueError(f"clean has {clean.shape[0]} samples, distorted {distorted.shape[0]}: expected the same number")
     loudness = xp.abs(clean)
     peak = xp.max(loudness)
     if not bool(xp.all(xp.isfinite(clean) & xp.isfinite(distorted)) & (peak > 0)):

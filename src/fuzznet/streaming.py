@@ -17,11 +17,11 @@ class Stream:
     """
 
     def __init__(self, parameters, block_size=64):
+        check_parameters(parameters, parameters.biases)
         if parameters.biases.shape[-1] != 1:
             raise ValueError('a bias over time belongs to clips of one length: train with bias="kernel" to stream')
         if block_size < 1:
             raise ValueError(f"block_size={block_size}: expected at least 1")
-        check_parameters(parameters, parameters.biases[0, ...])
         self.parameters, self.block_size = parameters, block_size
         self.reset()
 

@@ -45,7 +45,7 @@ chapters: $(READY)
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-header --no-annotate --upgrade --extra book --extra test pyproject.toml -o requirements.txt
+		--no-header --no-annotate --no-strip-extras --upgrade --extra book --extra test pyproject.toml -o requirements.txt
 
 MUTMUT := mutmut==3.8.1
 mutants: $(READY)

@@ -147,6 +147,10 @@ def test_parameters_keep_their_library_when_their_type_changes(xp):
     assert PARAMETERS.size == 3 * 4 * 3 + 3 * 4 + 2 * 4 + 3 * 4
 
 
+def test_parameters_are_not_copied_for_nothing():
+    assert PARAMETERS.astype(np.float64).kernels is PARAMETERS.kernels
+
+
 @pytest.mark.parametrize("make", [optimizers.GradientDescent, optimizers.Momentum, optimizers.Adam])
 def test_float32_stays_float32_in_training(make):
     rng, settings = np.random.default_rng(0), {"epochs": 2, "progress": False, "final_learning_rate": np.float64(0.001)}
@@ -210,6 +214,7 @@ def test_signals_hold_real_floats(wrong):
         lambda x: fuzznet.forward(PARAMETERS, x),
         lambda x: postprocessing.keep_lowest_frequencies(x),
         lambda output: postprocessing.match_mean(output, X),
+        lambda reference: postprocessing.match_mean(X, reference),
         lambda x: signals.harmonic_spectrum(x, 50, 1000),
         lambda x_block: fuzznet.Stream(PARAMETERS)(x_block),
         lambda x: streaming.overlap_add(lambda clips: clips, x, 10),

@@ -55,5 +55,8 @@ def test_bad_input():
             receptive_field(3, [wrong])
     with pytest.raises(ValueError, match="x holds int64: expected float32 or float64"):
         convolve_by_definition(np.array([0.5, 0.25]), np.array([1, 2, 3]))
+    for kernel, x in ((np.ones(3), np.ones((2, 9))), (np.ones((1, 3)), np.ones(9))):
+        with pytest.raises(ValueError, match=r"expected \(T,\), with"):
+            convolve_by_definition(kernel, x)
     with pytest.raises(ValueError, match="kernel_size=0"):
         receptive_field(0, [1])

@@ -295,3 +295,18 @@ def test_bad_dy(rng):
         fuzznet.local_gradients(parameters, activations, np.ones(47))
     with pytest.raises(ValueError, match=r"dy holds .*int64: expected float32 or float64"):
         fuzznet.backpropagate(parameters, activations, np.ones((3, 47), dtype=np.int64))
+
+
+def test_activations_of_another_network(rng):
+    parameters, x, _ = problem(rng, "kernel")
+    _, activations = fuzznet.forward(fuzznet.initialize(rng, layers=3, kernels=7), x)
+    message = "^the activations are those of another network: pass what `forward` returned for these parameters$"
+    with pytest.raises(ValueError, match=message):
+        fuzznet.backpropagate(parameters, activations, x)
+
+
+def test_a_bias_over_two_samples_is_a_bias_over_time(rng):
+    parameters = fuzznet.initialize(rng, layers=2, kernels=3, bias="time", clip_length=2)
+    x = rng.normal(size=(3, 2))
+    gradient = fuzznet.backpropagate(parameters, fuzznet.forward(parameters, x)[1], x)
+    assert gradient.biases.shape == (2, 3, 2) and gradient.dilations == parameters.dilations

@@ -100,6 +100,8 @@ def test_all_arrays_start_alike(rng):
     ("settings", "message"),
     [
         ({"layers": 0}, "layers=0"),
+        ({"kernels": 0}, "kernels=0"),
+        ({"kernel_size": 0}, "kernel_size=0"),
         ({"bias": "none"}, 'expected "kernel" or "time"'),
         ({"bias": "time"}, 'give a clip_length from 1 with bias="time"'),
         ({"clip_length": 5}, "and only then"),
@@ -117,8 +119,19 @@ def test_settings_that_make_no_network(rng, settings, message):
 
 def test_input_that_does_not_fit(rng):
     parameters = fuzznet.initialize(rng, bias="time", clip_length=50)
-    with pytest.raises(ValueError, match="x has 49 samples, but the bias over time has 50"):
+    advice = 'cut x into clips of that length, or use bias="kernel", which takes any length$'
+    with pytest.raises(ValueError, match=f"^x has 49 samples, but the bias over time has 50: {advice}"):
         fuzznet.forward(parameters, np.ones(49))
-    broken = dataclasses.replace(parameters, mixing=parameters.mixing[:-1])
-    with pytest.raises(ValueError, match="biases, mixing, output, dilations have shapes"):
-        fuzznet.forward(broken, np.ones(50))
+    shapes = r"^biases, mixing, output, dilations have shapes \[.*\]: expected \[\(8, 10, 50\), \(7, 10\), \(8, 10\), \(8,\)\]"
+    for name in ("mixing", "output"):
+        with pytest.raises(ValueError, match=shapes):
+            fuzznet.forward(dataclasses.replace(parameters, **{name: getattr(parameters, name)[:-1]}), np.ones(50))
+    with pytest.raises(ValueError, match=shapes.replace("50", "1")):
+        fuzznet.forward(dataclasses.replace(parameters, biases=np.array(0.5)), np.ones(50))
+    for kernels in (parameters.kernels[0], parameters.kernels[:, :0], parameters.kernels[:0]):
+        with pytest.raises(ValueError, match=r"^kernels has shape \(.*\): expected \(L, N, K\), each at least 1$"):
+            fuzznet.forward(dataclasses.replace(parameters, kernels=kernels), np.ones(50))
+    with pytest.raises(ValueError, match=r"^parameters hold \[.*int64.*\]: expected float32 or float64; use \.astype$"):
+        fuzznet.forward(parameters.map(lambda a: np.ones(a.shape, int)), np.ones(50))
+    with pytest.raises(ValueError, match=r"^dilation=0: expected a whole number from 1"):
+        fuzznet.forward(dataclasses.replace(parameters, dilations=(1, 2, 4, 8, 16, 32, 64, 0)), np.ones(50))

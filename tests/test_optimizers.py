@@ -44,6 +44,16 @@ def test_adam_with_its_published_defaults():
     assert first - second == pytest.approx(expected)
 
 
+def test_adam_with_gradients_as_small_as_epsilon():
+    # a constant gradient g: the step is learning_rate g / (|g| + epsilon)
+    assert steps(Adam(0.1, epsilon=0.5), [1.5, 1.5]) == pytest.approx([-0.075, -0.15])
+
+
+def test_defaults():
+    assert steps(GradientDescent(), [1.0]) == pytest.approx([-0.05])
+    assert steps(Momentum(), [1.0, 0.0]) == pytest.approx([-0.05, -0.05 - 0.9 * 0.05])
+
+
 def test_parameters_that_came_in_are_left_alone(rng):
     before = fuzznet.initialize(rng)
     copy = before.map(np.copy)
@@ -52,16 +62,21 @@ def test_parameters_that_came_in_are_left_alone(rng):
         assert np.array_equal(before.kernels, copy.kernels) and not np.array_equal(after.kernels, copy.kernels)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: GradientDescent(0),
-        lambda: GradientDescent(float("nan")),
-        lambda: Momentum(0.1, momentum=1),
-        lambda: Adam(0.1, beta1=-0.1),
-        lambda: Adam(0.1, epsilon=0),
-    ],
-)
-def test_settings_out_of_range(make):
-    with pytest.raises(ValueError, match="expected"):
-        make()
+@pytest.mark.parametrize("make", [GradientDescent, Momentum, Adam])
+@pytest.mark.parametrize("wrong", [0, -0.1, float("nan"), float("inf")])
+def test_learning_rates_out_of_range(make, wrong):
+    with pytest.raises(ValueError, match=f"^learning_rate={wrong}: expected a finite number above 0$"):
+        make(wrong)
+
+
+@pytest.mark.parametrize(("make", "name"), [(Momentum, "momentum"), (Adam, "beta1"), (Adam, "beta2")])
+def test_fractions_out_of_range(make, name):
+    make(**{name: 0.0})  # no memory at all is allowed
+    for wrong in (-0.1, 1, float("nan")):
+        with pytest.raises(ValueError, match=f"^{name}={wrong}: expected at least 0 and below 1$"):
+            make(**{name: wrong})
+
+
+def test_epsilon_out_of_range():
+    with pytest.raises(ValueError, match=r"^epsilon=0: expected a finite number above 0$"):
+        Adam(epsilon=0)

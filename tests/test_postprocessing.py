@@ -25,5 +25,8 @@ def test_keeping_all_bins_changes_nothing(rng):
     for samples in (30, 31):
         x = rng.normal(size=(2, samples))
         np.testing.assert_allclose(keep_lowest_frequencies(x, samples // 2 + 1), x)
-    with pytest.raises(ValueError, match="count=17: expected from 1 to 16"):
-        keep_lowest_frequencies(x, 17)
+    for clips in (x, x[0]):
+        for wrong in (0, 17):
+            with pytest.raises(ValueError, match=f"^count={wrong}: expected from 1 to 16, the bins of a clip of 31 samples$"):
+                keep_lowest_frequencies(clips, wrong)
+    np.testing.assert_allclose(keep_lowest_frequencies(x, 1), np.mean(x, axis=1, keepdims=True) * np.ones(31))

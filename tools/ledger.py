@@ -61,15 +61,19 @@ def walk():
 
 
 class Table:
-    """The rows as plain text in a notebook's record, and as a table with links on the page."""
+    """Rows of texts in Markdown, as plain text in a notebook's record and as a table on the page."""
 
-    def __init__(self, rows):
-        self.rows = rows
+    def __init__(self, heads, rows):
+        self.heads, self.rows = heads, rows
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        plain, page = [], ["| report | here | function | test |", "|---|---|---|---|"]
-        for row in self.rows:
-            plain.append(f"({row.number}) {' '.join(row.chapters + row.functions + row.tests)}")
-            functions, tests = (" ".join(f"`{name}`" for name in names) for names in (row.functions, row.tests))
-            page.append(f"| ({row.number}) | {{eq}}`eq-{row.number}` | {functions} | {tests} |")
-        return {"text/plain": "\n".join(plain), "text/markdown": "\n".join(page)}
+        lines = [self.heads, ["---"] * len(self.heads), *([text.replace("|", "\\|") for text in row] for row in self.rows)]
+        page = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return {"text/plain": "\n".join(" ".join(row) for row in self.rows), "text/markdown": page}
+
+
+def table(rows):
+    """The ledger as a table with links."""
+    code = [[" ".join(f"`{name}`" for name in names) for names in (row.functions, row.tests)] for row in rows]
+    cells = [(f"({row.number})", f"{{eq}}`eq-{row.number}`", *names) for row, names in zip(rows, code)]
+    return Table(("report", "here", "function", "test"), cells)

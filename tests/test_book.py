@@ -289,13 +289,24 @@ def test_a_notebook_can_not_reach_the_network(command):
 def test_make_test_runs_everything():
     makefile = (ROOT / "Makefile").read_text()
     recipe = re.search(r"^test:.*\n((?:\t.*\n)+)", makefile, flags=re.MULTILINE)[1]
-    for step in ("-m pytest --numprocesses auto --cov\n", "--nbval book/*.ipynb", "rm -rf _build", "$(MAKE) book", "tests/pages.py"):
+    steps = ("-m pytest --numprocesses auto --cov\n", "--nbval book/*.ipynb", "rm -rf _build", "$(MAKE) book", "tests/pages.py")
+    for step in steps:
         assert step in recipe
     assert "jupyter-book build . --all -W -n" in makefile
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     assert settings["pytest"]["ini_options"]["testpaths"] == ["tests"]  # the wrong twins are among them
     assert settings["coverage"]["run"] == {"branch": True, "source_pkgs": ["fuzznet"]}
     assert settings["coverage"]["report"]["fail_under"] >= 98 and "omit" not in settings["coverage"]["report"]
+
+
+def test_survivors_among_the_mutants_are_mutants_of_what_stands_in_the_package():
+    survivors = tomllib.loads((ROOT / "tests/survivors.toml").read_text())["survivor"]
+    assert len({entry["change"] for entry in survivors}) == len(survivors)
+    for entry in survivors:
+        before, after = entry["change"].strip().splitlines()
+        source = (ROOT / "src/fuzznet" / f"{entry['where'].split('.')[0]}.py").read_text()
+        assert before.removeprefix("- ") in source and after.removeprefix("+ ") not in source
+        assert len(entry["why"].split()) > 1
 
 
 def test_front_and_back_matter():

@@ -1,14 +1,16 @@
 """The harness that runs tests and chapters on other libraries lets no mistake through."""
 
 import contextlib
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import array_api_strict as strict
+import nbformat
 import numpy as np
 import pytest
+from jupyter_client.manager import start_new_kernel
+from nbclient import NotebookClient
 from ported import port, ported
 
 import fuzznet
@@ -53,15 +55,41 @@ def test_all_modules_are_reached_and_restored(rng):
     np.testing.assert_allclose(there, fuzznet.forward(parameters, x)[0], rtol=1e-13)
 
 
-@pytest.mark.parametrize("name, works", [("strict", True), ("none", False)])
-def test_a_kernel_that_can_not_have_the_library_dies(name, works):
+@pytest.fixture
+def startup(monkeypatch):
+    def function(library):
+        monkeypatch.setenv("PYTHONSTARTUP", str(FOLDER / "start_ported.py"))
+        monkeypatch.setenv("FUZZNET_BACKEND", library)
+
+    return function
+
+
+def test_a_kernel_has_the_library_inside(startup):
+    startup("strict")
+    source = """
+import fuzznet
+import numpy as np
+from fuzznet.network import sigmoid
+print(fuzznet.network.sigmoid is sigmoid, sigmoid.__wrapped__.__name__, type(sigmoid(np.ones(1))).__name__)
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    NotebookClient(notebook, timeout=60).execute()
+    assert notebook.cells[0].outputs[0].text == "True sigmoid ndarray\n"
+
+
+def test_a_kernel_that_can_not_have_the_library_dies(startup):
     """IPython would carry on without its startup file, and chapters would pass that prove nothing."""
-    path = FOLDER / "start_ported.py"
-    code = f"exec(open({str(path)!r}).read()); import fuzznet; print(fuzznet.forward.__wrapped__)"
-    environment = {**os.environ, "FUZZNET_BACKEND": name, "PYTHONSTARTUP": str(path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert (done.returncode == 0) == works
-    assert ("function forward" if works else "expected \"numpy\" or \"cupy\"") in (done.stdout if works else done.stderr)
+    startup("none")
+    with pytest.raises(RuntimeError, match="Kernel died"):
+        start_new_kernel(startup_timeout=60)
+
+
+def test_a_chapter_prints_the_same_numbers(startup):
+    """One short chapter; `python benchmarks/gpu.py --library strict` runs all, and takes its time."""
+    startup("strict")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "book/05_loss.ipynb"]
+    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True)
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout
 
 
 def test_what_stays_inside_can_be_looked_at(rng):

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import copy
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -113,6 +114,7 @@ def tree(definition):
     return ast.dump(definition)
 
 
+@functools.cache
 def shipped():
     functions = {}
     for module in MODULES:

@@ -9,11 +9,13 @@ from fuzznet.postprocessing import keep_lowest_frequencies, match_mean
 from fuzznet.recordings import Pair, load_note, rms
 from fuzznet.signals import sawtooth, sine, square, time_axis
 
-pytestmark = pytest.mark.usefixtures("library")
+# The two long experiments run on NumPy alone: they call what the others call, a hundred times as often.
+each_library = pytest.mark.usefixtures("library")
 
 MENDED = {"bias": "kernel", "gradient": backpropagate, "frozen": (), "optimizer": Adam, "learning_rate": 0.02}
 
 
+@each_library
 def test_prepared_clips():
     clips = experiments.prepare_clips(load_note("D3"), np.random.default_rng(0))
     assert clips.x.shape == clips.y.shape == (50, 1000) and clips.x_test.shape == clips.y_test.shape == (15, 1000)
@@ -52,6 +54,7 @@ def test_what_mends_it():
     assert np.mean(squares.esr_output) < 0.06 and squares.losses == []
 
 
+@each_library
 def test_other_notes_and_settings():
     settings = {"clip_length": 500, "layers": 3, "kernels": 4, "train_clips": 20, "test_clips": 5, "batch_size": 3, "bins": 9}
     found = experiments.single_note(load_note("A4"), **settings, **MENDED)
@@ -67,6 +70,7 @@ def test_other_notes_and_settings():
         experiments.single_note(load_note("A4"), **{**settings, "bins": 252})
 
 
+@each_library
 def test_silent_clips_are_left_out():
     clean, distorted, rate = load_note("D3")
     clean, distorted = np.array(clean), np.array(distorted)
@@ -75,6 +79,7 @@ def test_silent_clips_are_left_out():
     np.testing.assert_allclose(rms(found.y), 1)
 
 
+@each_library
 @pytest.mark.parametrize("shape", ["cosine", "square", "sawtooth"])
 def test_proof_of_concept(shape):
     t = time_axis(1000 / 44100)
@@ -88,6 +93,7 @@ def test_proof_of_concept(shape):
     assert learned < found.losses[0] and learned < max(0.45, 0.6 * given)
 
 
+@each_library
 def test_pedal_on_a_made_recording(rng):
     clean = 0.2 * rng.normal(size=30000)
     late = np.concatenate([[0, 0, 0], clean[:-3]])
@@ -103,6 +109,7 @@ def test_pedal_on_a_made_recording(rng):
     assert fuzznet.esr(output=found.output, target=found.target) == pytest.approx(found.esr_output)
 
 
+@each_library
 def test_pedal_trains_as_it_says(rng, monkeypatch):
     given = {}
 

@@ -3,7 +3,7 @@
 # make lab        open the chapters in JupyterLab
 # make chapters   run the chapters after an edit, and store them clean (NAMES=12 for some)
 # make lock       renew the lock after a change of the dependencies (needs uv)
-# make oldest     the tests with the oldest dependencies that pyproject.toml allows (needs uv)
+# make oldest     the tests and the chapters' numbers with the oldest dependencies that pyproject.toml allows (needs uv)
 # make mutants    change the package in hundreds of small ways, and see whether the tests notice (ten minutes)
 # make gpu        the tests and all chapters with CuPy inside the package, on a machine with a GPU
 # make clean      remove what was built and installed here
@@ -60,6 +60,7 @@ oldest:
 	uv venv --quiet --clear --python $(PYTHON) .venv-oldest
 	uv pip install --quiet --python .venv-oldest --resolution lowest-direct -e '.[book,test]'
 	.venv-oldest/bin/python -m pytest --numprocesses auto
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest --numprocesses auto --dist loadfile --nbval book/*.ipynb
 
 clean:
 	rm -rf _build .venv .venv-oldest

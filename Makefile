@@ -53,7 +53,7 @@ mutants: $(READY)
 	$(BIN)/python tools/mutants.py
 
 gpu: $(READY)
-	$(BIN)/python -c 'import cupy' || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gpu]'
+	$(BIN)/python -c 'import cupy' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gpu]'
 	$(BIN)/python benchmarks/gpu.py
 
 oldest:
@@ -63,7 +63,7 @@ oldest:
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest --numprocesses auto --dist loadfile --nbval book/*.ipynb
 
 clean:
-	rm -rf _build .venv .venv-oldest
+	rm -rf _build .venv .venv-oldest mutants .hypothesis .coverage
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

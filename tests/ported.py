@@ -20,12 +20,12 @@ from fuzznet.arrays import backend, to_numpy
 from fuzznet.training import DivergenceError
 
 MODULES = (
-    "convolution", "gradients", "loss", "network", "optimizers", "postprocessing", "recordings", "signals", "streaming",
-    "training",
+    "convolution", "gradients", "loss", "network", "optimizers", "postprocessing", "recordings", "signals", "storage",
+    "streaming", "training",
 )  # fmt: skip
 # These are meant for NumPy alone, as their docstrings say, or take no arrays.
 NUMPY_ALONE = {
-    "convolve_by_definition", "initialize", "load_note", "load_pair", "random_split", "plucked_string", "progress_bar",
+    "convolve_by_definition", "initialize", "load", "load_note", "load_pair", "random_split", "plucked_string", "progress_bar",
     "receptive_field", "time_axis",
 }  # fmt: skip
 
@@ -43,6 +43,9 @@ def through(thing, convert):
     return convert(thing)
 
 
+inside = []  # the functions of the package that are running, the outermost first
+
+
 class Outsider:
     """A function that a test or a chapter hands in: it is written in NumPy, and gets and returns it."""
 
@@ -51,7 +54,11 @@ class Outsider:
 
     def __call__(self, *arguments, **settings):
         arguments, settings = through((arguments, settings), self.leave)
-        return through(self.function(*arguments, **settings), self.enter)
+        within, inside[:] = inside[:], []
+        try:
+            return through(self.function(*arguments, **settings), self.enter)
+        finally:
+            inside[:] = within
 
     def __getattr__(self, name):
         return getattr(self.function, name)
@@ -66,7 +73,7 @@ def converters(xp):
     kind = type(xp.asarray(1.0))
 
     def enter(thing):
-        if isinstance(thing, np.ndarray) and thing.dtype.kind in "biufc":
+        if isinstance(thing, np.ndarray) and hasattr(xp, thing.dtype.name):
             return xp.asarray(thing, copy=True, device=there)
         own = inspect.getmodule(thing if inspect.isroutine(thing) else type(thing))
         known = getattr(own, "__name__", "").startswith(("fuzznet", "numpy"))
@@ -90,14 +97,17 @@ def ported(function, xp):
     def wrapper(*arguments, **settings):
         seen = []
         through((arguments, settings), lambda thing: seen.append(isinstance(thing, np.ndarray)))
-        if not any(seen):
+        if inside or not any(seen):  # NumPy within the package is a leak, and must fail
             return function(*arguments, **settings)
         arguments, settings = through((arguments, settings), enter)
+        inside.append(function)
         try:
             return through(function(*arguments, **settings), leave)
         except DivergenceError as error:
             error.training = through(error.training, leave)
             raise
+        finally:
+            inside.pop()
 
     return wrapper
 
@@ -108,7 +118,7 @@ def port(xp, *others):
     wrappers, patches = {}, []
     for module in modules:
         for name, thing in vars(module).items():
-            if getattr(thing, "__module__", None) != module.__name__ or name in NUMPY_ALONE or name.startswith("check_"):
+            if getattr(thing, "__module__", None) != module.__name__ or name in NUMPY_ALONE or name.startswith(("_", "check_")):
                 continue
             if inspect.isfunction(thing):
                 wrappers[thing] = ported(thing, xp)

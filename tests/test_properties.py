@@ -55,7 +55,7 @@ def generators(purpose):
 rngs = generators(0)
 factors = st.floats(1e-3, 1e3) | st.floats(-1e3, -1e-3)
 one, few, several, lengths = st.just(1), st.integers(1, 4), st.integers(2, 4), st.integers(1, 24)
-dilations = st.integers(1, 30)  # the longest clip has 24 samples
+dilations = st.integers(1, 3) | st.integers(1, 30)  # the longest clip has 24 samples
 
 
 @st.composite
@@ -72,7 +72,7 @@ def sounds(**sizes):
 @st.composite
 def kernels(draw, purpose=2):
     """(K,), K from 1 to 5."""
-    return draw(generators(purpose)).normal(size=draw(st.integers(1, 5)))
+    return draw(generators(purpose)).normal(size=draw(st.integers(2, 5) | one))
 
 
 @st.composite
@@ -101,21 +101,21 @@ def gradient_of(name, parameters, x, dy):
 # Convolution
 
 
-@for_all(kernels(), pairs(), factors, dilations)
+@for_all(kernels(), pairs(), factors, dilations, examples=100)
 def test_convolution_is_linear_in_the_sound(kernel, pair, factor, dilation):
     x, y = pair
     expected = factor * convolve(kernel, x, dilation) + convolve(kernel, y, dilation)
     equal(convolve(kernel, factor * x + y, dilation), expected, atol=1e-11)
 
 
-@for_all(pairs(clips=one, samples=st.integers(1, 5)), sounds(), factors, dilations)
+@for_all(pairs(clips=one, samples=st.integers(1, 5)), sounds(), factors, dilations, examples=100)
 def test_convolution_is_linear_in_the_kernel(two_kernels, x, factor, dilation):
     [a], [b] = two_kernels
     expected = factor * convolve(a, x, dilation) + convolve(b, x, dilation)
     equal(convolve(factor * a + b, x, dilation), expected, atol=1e-11)
 
 
-@for_all(kernels(), sounds(), dilations, st.integers(0, 9))
+@for_all(kernels(), sounds(), dilations, st.integers(0, 9), examples=100)
 def test_a_delayed_sound_gives_the_delayed_answer(kernel, x, dilation, delay):
     late = np.concatenate([np.zeros((len(x), delay)), x], axis=1)
     answered = convolve(kernel, late, dilation)
@@ -123,20 +123,20 @@ def test_a_delayed_sound_gives_the_delayed_answer(kernel, x, dilation, delay):
     equal(answered[:, delay:], convolve(kernel, x, dilation))
 
 
-@for_all(kernels(), kernels(purpose=4), sounds(), dilations, dilations, factors)
+@for_all(kernels(), kernels(purpose=4), sounds(), dilations, dilations, factors, examples=100)
 def test_convolutions_commute(first, second, x, dilation, other, factor):
     one_way = convolve(second, convolve(first, x, dilation), other)
     equal(convolve(first, convolve(second, x, other), dilation), one_way)
     equal(convolve(first, factor * x, dilation), factor * convolve(first, x, dilation), atol=1e-11)
 
 
-@for_all(pairs(clips=one))
+@for_all(pairs(clips=one), examples=100)
 def test_kernel_and_sound_change_places(pair):
     [kernel], [x] = pair
     equal(convolve(kernel, x), convolve(x, kernel))
 
 
-@for_all(kernels(), sounds(clips=one), dilations, st.data())
+@for_all(kernels(), sounds(clips=one), dilations, st.data(), examples=100)
 def test_an_impulse_is_heard_once_by_each_tap(kernel, clips, dilation, data):
     [x] = clips
     at = data.draw(st.integers(0, len(x) - 1))
@@ -151,7 +151,7 @@ def test_an_impulse_is_heard_once_by_each_tap(kernel, clips, dilation, data):
 # The network
 
 
-@for_all(kernels(), dilations, played(samples=st.integers(2, 24)), st.data())
+@for_all(kernels(), dilations, played(samples=st.integers(2, 24)), st.data(), examples=100)
 def test_the_future_changes_nothing_in_the_past(kernel, dilation, network, data):
     parameters, x, other = network
     now = data.draw(st.integers(1, x.shape[-1] - 1))
@@ -246,7 +246,7 @@ def in_blocks(stream, x, cuts):
 def streamed(draw):
     """Parameters with one bias a kernel, a sound, and where to cut it into blocks."""
     parameters, [x], _ = draw(played(("kernel",), clips=one, samples=st.integers(1, 60)))
-    return parameters, x, sorted(draw(st.sets(st.integers(1, len(x) - 1), max_size=9))) if len(x) > 1 else []
+    return parameters, x, sorted(draw(st.sets(st.integers(1, len(x) - 1), min_size=1, max_size=9))) if len(x) > 1 else []
 
 
 @pytest.mark.parametrize(("precision", "atol"), [("float64", 1e-12), ("float32", 1e-5)])
@@ -485,7 +485,7 @@ def test_what_is_saved_comes_back_bit_for_bit(parameters, precision, about, data
 # Bad input
 
 odd_arrays = hnp.arrays(
-    st.sampled_from(["float64", "float32", "int64", "bool", "complex128"]),
+    st.sampled_from(["float64", "float32", "float16", "longdouble", "int64", "bool", "complex128"]),
     hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
 )
 

@@ -85,7 +85,10 @@ def test_a_new_file_takes_the_place_of_the_old_one(monkeypatch, path, parameters
     assert load(path).about == {"take": 2} and steps == ["written", "moved"] * 2
 
 
-@pytest.mark.parametrize("fact", [np.nan, np.inf, {1, 2}, np.ones(2), np.float32(1), 1j, b"a", object(), {(1, 2): 3}])
+LACKED = [np.nan, np.inf, {1, 2}, np.ones(2), np.float32(1), 1j, b"a", object(), {(1, 2): 3}, {1: 2}, (1, 2)]
+
+
+@pytest.mark.parametrize("fact", LACKED)
 def test_facts_that_json_lacks_are_refused(path, parameters, fact):
     with pytest.raises(ValueError, match=r"about=.*keep only finite numbers, texts, and lists and dicts"):
         save(path, parameters, fact=fact)

@@ -8,6 +8,8 @@ import math
 import numpy as np
 from scipy import stats
 
+from fuzznet.arrays import to_numpy
+
 
 def report_p_value(before, after):
     """The report's p-value, which it calls a permutation test: a normal tail that takes its width from `before` alone.
@@ -56,7 +58,7 @@ def _mean_difference(before, after, axis):
 
 def check_pairs(before, after):
     """Both as NumPy arrays. Raises ValueError unless they are finite, pair off, (B,) with B from 2, and differ somewhere."""
-    before, after = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    before, after = np.asarray(to_numpy(before), dtype=float), np.asarray(to_numpy(after), dtype=float)
     if before.shape != after.shape or before.ndim != 1 or len(before) < 2:
         raise ValueError(f"before has shape {before.shape}, after {after.shape}: expected the same (B,), B at least 2")
     if not np.all(np.isfinite(before - after)) or np.all(before == after):

@@ -31,6 +31,8 @@ def save(path, parameters, **about):
     facts = {"format": 1, "fuzznet": version("fuzznet"), "dilations": list(map(int, parameters.dilations)), "about": about}
     try:
         text = json.dumps(facts, allow_nan=False)
+        if json.loads(text)["about"] != about:
+            raise TypeError("some would come back as something else")
     except (TypeError, ValueError) as error:
         raise ValueError(f"about={about}: {error}; keep only finite numbers, texts, and lists and dicts of them") from error
     partial = Path(path).with_name(f".{uuid.uuid4().hex}.partial")

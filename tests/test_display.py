@@ -64,6 +64,15 @@ def test_players_keep_the_level():
             display.Players({"wrong": wrong})
 
 
+def test_labels_are_text_and_not_markup():
+    label = '<b>"a" & b'
+    shown = page(display.Players({label: np.full(9, 0.1)}))
+    assert shown.audio["aria-label"] == label and label in shown.text and shown.b is None
+    shown = page(display.explore(lambda _: picture(), label, [label, 2]))
+    assert shown.div["data-values"] == f"{label}|2" and shown.b is None
+    assert shown.label.text == shown.output.text == shown.input["aria-valuetext"] == label
+
+
 def test_explore_on_a_still_page():
     shown = page(display.explore(lambda v: picture(v, f"A straight line that rises to {v}."), "slope", [1, 2, 5]))
     slider = shown.input
@@ -80,8 +89,9 @@ def test_explore_alive():
     slider.index = 2
     assert "rises to 5" in shown.value
     assert "application/vnd.jupyter.widget-view+json" in explorer._repr_mimebundle_()
-    with pytest.raises(ValueError, match="at least two stops"):
-        display.explore(picture, "slope", [1])
+    for wrong in ([1], ["a|b", "c"]):  # the page parts the stops with |
+        with pytest.raises(ValueError, match="at least two stops for the slider, and no"):
+            display.explore(picture, "slope", wrong)
 
 
 def test_glue(capsys):

@@ -15,6 +15,20 @@ each_library = pytest.mark.usefixtures("library")
 MENDED = {"bias": "kernel", "gradient": backpropagate, "frozen": (), "optimizer": Adam, "learning_rate": 0.02}
 
 
+@pytest.fixture
+def given(monkeypatch):
+    """What an experiment hands to `train`, which is cut short."""
+    found, real_train = {}, experiments.train
+
+    def watch(parameters, x, y, **settings):
+        found.clear()
+        found.update(settings, x=x, y=y)
+        return real_train(parameters, x, y, **{**settings, "max_seconds": 0.01, "progress": False})
+
+    monkeypatch.setattr(experiments, "train", watch)
+    return found
+
+
 @each_library
 def test_prepared_clips():
     clips = experiments.prepare_clips(load_note("D3"), np.random.default_rng(0))
@@ -22,6 +36,7 @@ def test_prepared_clips():
     np.testing.assert_allclose(rms(clips.y), 1)
     scalar = np.sum(clips.x * clips.y) / np.sum(clips.x**2)
     assert scalar == pytest.approx(1)  # the clean clips are scaled to fit best already
+    np.testing.assert_allclose(rms(clips.x_test), rms(clips.x)[0], rtol=1e-12)  # and those of the test by the same number
     joined = np.concatenate([clips.x, clips.x_test])
     assert len(np.unique(joined[:, 0])) == 65  # no clip is in both
 
@@ -71,12 +86,25 @@ def test_other_notes_and_settings():
 
 
 @each_library
-def test_silent_clips_are_left_out():
-    clean, distorted, rate = load_note("D3")
-    clean, distorted = np.array(clean), np.array(distorted)
-    distorted[40000:41500] = 0  # at least one clip of 500 lies in here
-    found = experiments.prepare_clips(Pair(clean, distorted, rate), np.random.default_rng(0), clip_length=500)
+@pytest.mark.parametrize("silent", ["clean", "distorted"])
+def test_silent_clips_are_left_out(silent):
+    pair = load_note("D3")
+    getattr(pair, silent)[40000:41500] = 0  # at least one clip of 500 lies in here
+    found = experiments.prepare_clips(pair, np.random.default_rng(0), clip_length=500)
     np.testing.assert_allclose(rms(found.y), 1)
+
+
+@each_library
+@pytest.mark.parametrize("name", ["single_note", "proof_of_concept"])
+def test_what_the_training_is_given(given, rng, name):
+    experiment, sounds = getattr(experiments, name), [] if name == "single_note" else rng.normal(size=(2, 41))
+    experiment(*sounds)  # as Table I of the report has it
+    expected = {"single_note": ((50, 1000), 5, 5, 0.05), "proof_of_concept": ((1, 41), 1, 100, 0.1)}[name]
+    assert (given["x"].shape, given["batch_size"], given["epochs"], given["optimizer"].learning_rate) == expected
+    assert given["gradient"].__name__ == "local_gradients" and given["frozen"] == ("mixing",) and not given["progress"]
+    experiment(*sounds, gradient=backpropagate, frozen=(), optimizer=Adam, learning_rate=0.02, epochs=2, progress=True)
+    assert given["gradient"].__name__ == "backpropagate" and given["frozen"] == () and given["progress"]
+    assert isinstance(given["optimizer"], Adam) and given["optimizer"].learning_rate == 0.02 and given["epochs"] == 2
 
 
 @each_library
@@ -110,22 +138,25 @@ def test_pedal_on_a_made_recording(rng):
 
 
 @each_library
-def test_pedal_trains_as_it_says(rng, monkeypatch):
-    given = {}
-
-    def watch(parameters, x, y, **settings):
-        given.update(settings, x=x, y=y)
-        return real_train(parameters, x, y, **{**settings, "max_seconds": 0.1})
-
-    real_train = experiments.train
-    monkeypatch.setattr(experiments, "train", watch)
+def test_pedal_trains_as_it_says(given, rng):
     clean, distorted = rng.normal(size=(2, 9000))
     distorted[1014:2014] *= 0.01  # the second clip that is judged is too quiet
-    experiments.pedal(Pair(clean, distorted, 48000), clip_length=1000, layers=3, progress=False)
-    assert given["warm_up"] == 14 and given["batch_size"] == 1 and given["max_seconds"] == 100
+    distorted[1000:1014] *= 5  # and what is only heard before it does not count
+    experiments.pedal(Pair(clean, distorted, 48000), clip_length=1000, layers=3)
+    assert given["warm_up"] == 14 and given["batch_size"] == 1 and given["max_seconds"] == 100 and given["progress"]
     assert given["optimizer"].learning_rate <= 0.01 and given["final_learning_rate"] == 0.0005
     assert given["x"].shape == given["y"].shape == (6, 1014)  # seven clips before the cut at 7200, one left out
     np.testing.assert_allclose(given["x"][1], clean[2000:3014] / rms(clean[:7200]), rtol=1e-5)
+
+
+@each_library
+@pytest.mark.parametrize(("clip_length", "clips"), [(3593, 2), (3594, 1)])  # with 14 samples before them, 7200 hold two of 3593
+def test_pedal_learns_nothing_from_its_last_part(given, rng, clip_length, clips):
+    clean, distorted = rng.normal(size=(2, 9000))
+    distorted[7200:] = 100 * clean[7200:]  # before that the two have nothing in common
+    found = experiments.pedal(Pair(clean, distorted, 48000), clip_length=clip_length, layers=3, progress=False)
+    assert given["y"].shape == (clips, 14 + clip_length) and np.max(np.abs(given["y"])) < 20
+    assert found.esr_input > 0.9  # the best scalar for the first part is nearly 0
 
 
 def test_pedal_refuses_what_it_can_not_learn_from(rng):

@@ -47,6 +47,7 @@ def test_adam_with_its_published_defaults():
 def test_adam_with_gradients_as_small_as_epsilon():
     # a constant gradient g: the step is learning_rate g / (|g| + epsilon)
     assert steps(Adam(0.1, epsilon=0.5), [1.5, 1.5]) == pytest.approx([-0.075, -0.15])
+    assert steps(Adam(), [1e-8]) == pytest.approx([-0.005])  # epsilon is 1e-8 unless given
 
 
 def test_defaults():

@@ -51,6 +51,8 @@ def test_any_pair(write, rng):
     np.testing.assert_allclose(pair.clean, clean, atol=1e-7)
     np.testing.assert_allclose(pair.distorted, distorted, atol=1e-6)
     assert pair.sample_rate_hz == 8000
+    exact = load_pair(write("a64.wav", clean, subtype="DOUBLE"), write("b64.wav", distorted, subtype="DOUBLE"))
+    assert np.array_equal(exact.clean, clean) and np.array_equal(exact.distorted, distorted)
 
 
 def test_files_that_are_no_pair(write, tmp_path):
@@ -112,6 +114,8 @@ def test_best_scalar(rng):
     assert best_scalar(x, 3 * x + noise) == pytest.approx(3)
     with pytest.raises(ValueError, match="x is silent"):
         best_scalar(0 * x, x)
+    with pytest.raises(ValueError, match=r"^x has shape \(4, 50\), y \(50,\): expected the same shape$"):
+        best_scalar(x, x[0])
 
 
 def test_random_split_keeps_the_test_apart(rng):
@@ -121,6 +125,15 @@ def test_random_split_keeps_the_test_apart(rng):
     assert np.array_equal(random_split(np.random.default_rng(1), 66)[0], random_split(np.random.default_rng(1), 66)[0])
     with pytest.raises(ValueError, match="train=50 and test=15 of 64 clips"):
         random_split(rng, 64)
+
+
+def test_random_split_draws_every_clip_as_often_and_no_runs(rng):
+    splits = [random_split(rng, 9, train=4, test=2) for _ in range(300)]
+    for size, part in zip((4, 2), zip(*splits)):
+        drawn = np.sort(part, axis=1)
+        # of 9 clips, each is drawn with a chance of size / 9; the same holds for a neighbour of one that is drawn
+        np.testing.assert_allclose(np.bincount(np.ravel(drawn), minlength=9) / 300, size / 9, atol=0.12)
+        assert np.mean(np.diff(drawn) == 1) == pytest.approx(size / 9, abs=0.1)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ def test_tones_by_hand():
     np.testing.assert_allclose(signals.sine(t, 2), [0, 1, 0, -1] * 2, atol=1e-15)
     assert signals.square(t, 2).tolist() == [1, 1, -1, -1] * 2
     assert signals.sawtooth(t, 2).tolist() == [-1, -0.5, 0, 0.5] * 2
+    assert len(signals.time_axis(0.29, 100)) == 29  # although 0.29 * 100 is 28.999999999999996
     with pytest.raises(ValueError, match="holds no sample"):
         signals.time_axis(0)
 
@@ -41,6 +44,21 @@ def test_random_harmonics_have_only_harmonics(rng):
     t = signals.time_axis(1, 8000)
     spectrum = np.abs(np.fft.rfft(signals.random_harmonics(t, 50, rng, count=4)))
     assert set(np.flatnonzero(spectrum > 1e-6)) == {50, 100, 150, 200}
+
+
+def test_harmonic_spectrum_at_its_limits():
+    n = np.arange(16)
+    x = 0.7 * np.sin(0.5 * np.pi * n) + np.cos(np.pi * n)  # four periods of 11025 Hz, and half the sample rate
+    np.testing.assert_allclose(signals.harmonic_spectrum(x, 11025, count=2), [0.7, 0], atol=1e-14)
+    with pytest.raises(ValueError, match="x holds 15 samples, under four periods of 11025 Hz"):
+        signals.harmonic_spectrum(x[:15], 11025)
+
+
+def test_random_harmonics_by_hand():
+    t = signals.time_axis(1, 8000)
+    three_and_five = SimpleNamespace(normal=lambda scale=1.0, size=None: scale * np.array([3.0, 5.0]))
+    spectrum = np.fft.rfft(signals.random_harmonics(t, 50, three_and_five)) / 4000
+    np.testing.assert_allclose(spectrum[50:300:50], [(5 - 3j) / n for n in range(1, 6)], atol=1e-11)
 
 
 @pytest.mark.parametrize("frequency_hz", [82.41, 146.83, 659.26, 1234.5])

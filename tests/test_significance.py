@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from fuzznet import significance
 
@@ -24,10 +25,13 @@ def test_permutation_test_tries_all_swaps(rng):
 
 def test_many_clips_are_sampled(rng):
     before = rng.normal(size=40)
-    after = before - 0.5 + rng.normal(size=40)
+    after = before - 0.2 + rng.normal(size=40)
     many = significance.permutation_p_value(before, after, rng)
-    z = np.mean(before - after) / (np.std(before - after, ddof=1) / math.sqrt(40))
-    assert 0 < many < 0.05 and z > 2
+    # a sum of 40 differences, each with a sign of its own, is nearly normal
+    z = np.sum(before - after) / math.sqrt(np.sum((before - after) ** 2))
+    assert many == pytest.approx(0.5 * math.erfc(z / math.sqrt(2)), abs=0.004)
+    few = significance.permutation_p_value(BEFORE, AFTER, rng, resamples=9)
+    assert 10 * few == pytest.approx(round(10 * few))  # 9 ways and the one at hand
 
 
 def test_signed_rank_by_hand():
@@ -51,6 +55,16 @@ def test_bootstrap_interval_holds_the_mean_and_shrinks_with_clips(rng):
         assert low < np.mean(before - after) < high
         widths.append(high - low)
     assert 2.5 < widths[0] / widths[1] < 7  # about 4, as the square root of 16
+
+
+@pytest.mark.parametrize("settings", [{}, {"confidence": 0.9, "resamples": 499}])
+def test_bootstrap_interval_is_that_of_the_differences(rng, settings):
+    before = rng.exponential(size=15)
+    after = before * rng.uniform(0.2, 1.1, size=15)  # skewed, so that the correction of the bias shows
+    found = significance.bootstrap_interval(before, after, np.random.default_rng(1), **settings)
+    options = {"confidence_level": settings.get("confidence", 0.95), "n_resamples": settings.get("resamples", 9999)}
+    expected = stats.bootstrap((before - after,), np.mean, method="BCa", rng=np.random.default_rng(1), **options)
+    assert found == pytest.approx(expected.confidence_interval, rel=1e-9)
 
 
 def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says(rng):

@@ -1,6 +1,7 @@
 """A search runs every setting once, in any executor, and answers in order."""
 
 import multiprocessing
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -41,6 +42,14 @@ def test_a_training_gives_the_same_in_another_process():
     np.testing.assert_allclose(there.esr_output, here.esr_output, rtol=1e-9)
 
 
-def test_a_failing_trial_is_heard_of():
+def test_a_failing_trial_is_heard_of_and_ends_the_search():
+    begun = []
+
+    def trial(x):
+        begun.append(x)
+        time.sleep(0.05 if x else 0)
+        return 1 / x
+
     with ThreadPoolExecutor(1) as executor, pytest.raises(ZeroDivisionError):
-        sweep.sweep(lambda x: 1 / x, [{"x": 0}, {"x": 1}], executor, progress=False)
+        sweep.sweep(trial, sweep.grid(x=range(20)), executor, progress=False)
+    assert len(begun) < 20

@@ -42,6 +42,18 @@ def test_one_step_by_hand(clips):
     assert training.losses == pytest.approx([mean_esr(parameters, x, y)])
 
 
+def test_losses_are_the_mean_esr_of_each_batch_before_its_step(clips):
+    met = []
+
+    def watch(parameters, activations, dy):
+        x = activations.inputs[0]
+        met.append(mean_esr(parameters, x, np.tanh(2 * x)))
+        return fuzznet.backpropagate(parameters, activations, dy)
+
+    losses = learn(*clips, gradient=watch, epochs=2).losses
+    assert len(losses) == 4 and losses == pytest.approx(met, rel=1e-12)
+
+
 def test_each_epoch_meets_every_clip_once():
     x = np.arange(1.0, 8.0)[:, None] * np.ones((7, 9))
     met = []
@@ -77,6 +89,26 @@ def test_warm_up_is_heard_and_not_judged(clips):
     louder = x.copy()
     louder[:, :20] *= 2  # what is heard counts
     assert learn(louder, y, warm_up=20).losses != learn(x, y, warm_up=20).losses
+
+
+def test_gradient_is_zero_in_the_warm_up_and_that_of_the_judged_part_after_it(clips):
+    def watch(parameters, activations, dy):
+        x = activations.inputs[0]
+        judged = {"output": fuzznet.forward(parameters, x)[0][:, 20:], "target": np.tanh(2 * x)[:, 20:]}
+        assert not np.any(dy[:, :20])
+        np.testing.assert_allclose(dy[:, 20:], fuzznet.esr_gradient(**judged), rtol=1e-12)
+        return fuzznet.backpropagate(parameters, activations, dy)
+
+    assert len(learn(*clips, gradient=watch, warm_up=20, epochs=1).losses) == 2
+
+
+def test_target_silent_after_the_warm_up_is_refused_before_any_step(clips):
+    x, y = clips
+    y[3, 20:] = 0
+    steps = []
+    with pytest.raises(ValueError, match="a target clip is silent"):
+        learn(x, y, gradient=lambda *_: steps.append("one"), warm_up=20, batch_size=1)
+    assert not steps
 
 
 def test_time_limit_and_falling_learning_rate(clips):
@@ -168,9 +200,22 @@ def test_fit_output_can_not_be_bettered(clips, rng):
     assert np.max(np.abs(slope)) < 1e-10
 
 
+def test_fit_output_with_two_kernels_alike(clips):
+    x, y = clips
+    parameters = fuzznet.initialize(np.random.default_rng(4), layers=3)
+    for array in (parameters.kernels, parameters.biases):
+        array[:, 1] = array[:, 0]  # so that their weights can be shared out between them in any way
+    best = fit_output(parameters, x, y)
+    y_hat, activations = fuzznet.forward(best, x)
+    slope = fuzznet.backpropagate(best, activations, fuzznet.esr_gradient(output=y_hat, target=y)).output
+    assert np.max(np.abs(slope)) < 1e-10 and np.max(np.abs(best.output)) < 100
+
+
 def test_progress_bar(clips, capsys, monkeypatch):
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     parameters = fuzznet.initialize(np.random.default_rng(4), layers=3)
     train(parameters, *clips, optimizer=GradientDescent(0.01), rng=np.random.default_rng(4), epochs=1)
     shown = capsys.readouterr().err
     assert "training" in shown and "100%" in shown and "esr=" in shown
+    learn(*clips, epochs=1)  # with progress=False
+    assert capsys.readouterr().err == ""

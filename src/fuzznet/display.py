@@ -144,8 +144,8 @@ def explore(draw, label, values):
     """A slider that changes a picture, in a live notebook and on a still page alike.
 
     draw: a function from one of the values to a Picture; label: what is turned; values: its stops, in order.
-    Returns: an object that shows itself. Raises ValueError for fewer than two stops.
+    Returns: an object that shows itself. Raises ValueError for fewer than two stops, or one with | in it.
     """
-    if len(values) < 2:
-        raise ValueError(f"values={values!r}: expected at least two stops for the slider")
+    if len(values) < 2 or any("|" in str(value) for value in values):
+        raise ValueError(f"values={values!r}: expected at least two stops for the slider, and no | in any")
     return Explorer(draw, label, values)

@@ -31,7 +31,7 @@ _build/package: $(PACKAGE) requirements.txt
 	@mkdir -p _build && touch $@
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --cov
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --cov
 	PYTHONPATH=$(CURDIR)/tests/closed OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --nbval book/*.ipynb
 	rm -rf _build
 	PYTHONPATH=$(CURDIR)/tests/closed $(MAKE) book

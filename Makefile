@@ -4,7 +4,7 @@
 # make chapters   run the chapters after an edit, and store them clean (NAMES=12 for some)
 # make lock       renew the lock after a change of the dependencies (needs uv)
 # make oldest     the tests and the chapters' numbers with the oldest dependencies that pyproject.toml allows (needs uv)
-# make mutants    change the package in hundreds of small ways, and see whether the tests notice (ten minutes)
+# make mutants    change the package in hundreds of small ways, and see whether the tests notice (some minutes)
 # make gpu        the tests and all chapters with CuPy inside the package, on a machine with a GPU
 # make clean      remove what was built and installed here
 

@@ -126,8 +126,8 @@ def port(xp, *others):
                 for method in ("__init__", "__call__"):
                     patches.append(mock.patch.object(thing, method, ported(vars(thing)[method], xp)))
     wrappers[to_numpy] = lambda x: to_numpy(converters(xp)[1](x))
-    inside = [module for name, module in sys.modules.items() if name.split(".")[0] == "fuzznet"]
-    for module in (*inside, *others):
+    package = [module for name, module in sys.modules.items() if name.split(".")[0] == "fuzznet"]
+    for module in (*package, *others):
         for name, thing in vars(module).items():
             if inspect.isfunction(thing) and thing in wrappers:
                 patches.append(mock.patch.object(module, name, wrappers[thing]))

@@ -43,6 +43,15 @@ def test_a_leak_to_numpy_is_an_error(leak):
         ported(leak, strict)(np.ones(3))
 
 
+def test_numpy_within_the_package_is_not_converted():
+    """Otherwise a function that makes a NumPy array by mistake, and hands it on, would look portable."""
+    library_of = ported(namespace, strict)
+    assert library_of(np.ones(2)) is strict
+    assert ported(lambda x: library_of(np.ones(2)), strict)(np.ones(3)) is namespace(np.ones(2))
+    handed_in = ported(lambda f, x: f(x), strict)
+    assert handed_in(lambda x: library_of(np.ones(2)), np.ones(3)) is strict  # outside again
+
+
 def test_all_modules_are_reached_and_restored(rng):
     parameters, x, original = fuzznet.initialize(rng, layers=2), rng.normal(size=9), network.sigmoid
     with contextlib.ExitStack() as stack:

@@ -236,8 +236,8 @@ def test_equation_19_as_printed_is_minus_one_nth_of_the_gradient_where_there_is_
             assert -SAMPLES * printed[0, 0] == pytest.approx(exact.mixing[0, 0], rel=1e-13)
 
 
-def test_sums_from_0_to_n_ask_for_a_sample_too_many(rng):
-    """Equations (8), (11), (15), (16) and (19), where a clip has N samples: 0 ... N - 1 is all of it."""
+def test_a_sum_over_the_samples_is_all_of_the_esr(rng):
+    """Equations (8), (11), (15), (16) and (19) sum from 0 to N: of N samples, 0 ... N - 1 is all, and no term is left for N."""
     y, y_hat = off_zero(rng, 2, SAMPLES)
     terms = [(y[t] - y_hat[t]) ** 2 / np.sum(y**2) for t in range(SAMPLES)]
     assert sum(terms) == pytest.approx(float(fuzznet.esr(output=y_hat, target=y)), rel=1e-14)

@@ -1,6 +1,6 @@
 """Mutation testing: change the package in hundreds of small ways, and see whether the tests notice.
 
-    python tools/mutants.py            what `make mutants` runs; about ten minutes
+    python tools/mutants.py            what `make mutants` runs; some minutes
     python tools/mutants.py --again    only the report of the last run
 
 mutmut makes the mutants and runs the tests that reach them; its settings stand in pyproject.toml, its work in mutants/.

@@ -129,9 +129,10 @@ def forward(parameters, x):
 def check_parameters(parameters, x):
     """Raise ValueError unless the parameters are float32 or float64, and their shapes fit each other and the sound x."""
     arrays = [getattr(parameters, name) for name in parameters.NAMES]
-    xp, (first, *shapes) = namespace(*arrays), (*(tuple(array.shape) for array in arrays), (len(parameters.dilations),))
+    xp = namespace(*arrays)
     if not all(array.dtype in (xp.float32, xp.float64) for array in arrays):
         raise ValueError(f"parameters hold {[array.dtype for array in arrays]}: expected float32 or float64; use .astype")
+    first, *shapes = (*(tuple(array.shape) for array in arrays), (len(parameters.dilations),))
     if len(first) != 3 or 0 in first:
         raise ValueError(f"kernels has shape {first}: expected (L, N, K), each at least 1")
     (layers, kernels, _), over_time = first, shapes[0][-1] if shapes[0] else 1

@@ -176,11 +176,5 @@ def pedal(
     )
     output, target = forward(parameters, x[cut - history :])[0][history:], y[cut:]
     scaled = best_scalar(x[:cut], y[:cut]) * x[cut:]
-    return Pedal(
-        parameters,
-        losses,
-        target,
-        output,
-        float(esr(output=scaled, target=target)),
-        float(esr(output=output, target=target)),
-    )
+    errors = (float(esr(output=sound, target=target)) for sound in (scaled, output))
+    return Pedal(parameters, losses, target, output, *errors)

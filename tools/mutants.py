@@ -66,8 +66,8 @@ def main():
     alive = collections.Counter(mutant.split(".")[1] for mutant in survivors)
     rows = [(module, count, count - alive[module]) for module, count in tried.items()]
     rows.append(("all", len(codes), len(codes) - len(survivors)))
-    record = [f"{datetime.date.today()}, mutmut {metadata.version('mutmut')}", "", "module          mutants  rejected"]
-    record += [f"{name:15s} {count:7d}  {rejected:8d}  {100 * rejected / count:5.1f} %" for name, count, rejected in rows]
+    record = [f"{datetime.date.today()}, mutmut {metadata.version('mutmut')}", "", "module         mutants rejected"]
+    record += [f"{name:14s} {count:7d} {rejected:8d} {100 * rejected / count:5.1f}%" for name, count, rejected in rows]
     RECORD.write_text("\n".join(record) + "\n")
     print(RECORD.read_text())
     met = set()

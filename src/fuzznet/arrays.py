@@ -1,5 +1,8 @@
 """NumPy or CuPy behind the array API standard (chapter 14). The only module that names CuPy."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import array_api_compat
 import numpy as np
 
@@ -63,3 +66,111 @@ def to_numpy(x):
     if array_api_compat.is_cupy_array(x):
         return x.get()  # pragma: no cover - needs a GPU
     return np.asarray(x)
+
+
+class InPlace(NamedTuple):
+    """Functions that can write into an array that is there already, for which the standard has no word (chapter 18).
+
+    matmul(a, b, out=None); tanh(x, out=None); times_slope(dt, t, scratch), which turns dt into dt (1 - t^2); move(to, source),
+    which may overlap.
+    """
+
+    matmul: Callable
+    tanh: Callable
+    times_slope: Callable
+    move: Callable
+
+
+def in_place(xp, recordable=False):
+    """InPlace for a library: NumPy's and CuPy's own functions, and a copy for any other.
+
+    recordable: with CuPy, a product that `recorded` can take in, which cuBLAS forbids.
+    """
+    if array_api_compat.is_numpy_namespace(xp):
+        return InPlace(np.matmul, np.tanh, _times_slope, np.copyto)
+    if array_api_compat.is_cupy_namespace(xp):  # pragma: no cover - needs a GPU
+        return _cupy_in_place(recordable)
+
+    def copied(function):
+        def call(*arguments, out=None):
+            result = function(*arguments)
+            if out is None:
+                return result
+            out[...] = result
+            return out
+
+        return call
+
+    def times_slope(dt, t, scratch):
+        dt *= 1 - t * t
+
+    def move(to, source):
+        to[...] = xp.asarray(source, copy=True)
+
+    return InPlace(copied(xp.matmul), copied(xp.tanh), times_slope, move)
+
+
+def _times_slope(dt, t, scratch):
+    np.multiply(t, t, out=scratch)
+    np.subtract(1, scratch, out=scratch)
+    np.multiply(dt, scratch, out=dt)
+
+
+def _cupy_in_place(recordable):  # pragma: no cover - needs a GPU
+    import cupy
+
+    slope = cupy.ElementwiseKernel("T dt, T t", "T y", "y = dt * (1 - t * t)", "times_slope")  # one pass in place of three
+    product = cupy.ReductionKernel("T a, T b", "T y", "a * b", "a + b", "y = a", "0", "product")
+
+    def matmul(a, b, out=None):
+        rows, columns = a if a.ndim == 2 else a[None, :], b if b.ndim == 2 else b[:, None]
+        shape = a.shape[:-1] + b.shape[1:]
+        out = cupy.empty(shape, a.dtype) if out is None else out
+        product(rows[:, :, None], columns[None, :, :], out.reshape(len(rows), columns.shape[1]), axis=1)
+        return out
+
+    def times_slope(dt, t, scratch):
+        slope(dt, t, dt)
+
+    def move(to, source):
+        to[...] = source.copy()
+
+    return InPlace(matmul if recordable else cupy.matmul, cupy.tanh, times_slope, move)
+
+
+def recorded(function, xp):
+    """The function itself; with CuPy, its work on the GPU recorded at the first call, and played back with one start.
+
+    function: from arrays to a tuple of arrays, always of the same shapes; it must not bring anything back from the GPU.
+    """
+    return _Graph(function) if array_api_compat.is_cupy_namespace(xp) else function
+
+
+class _Graph:  # pragma: no cover - needs a GPU
+    """A function's CUDA graph, with the memory that it reads and writes."""
+
+    def __init__(self, function):
+        self.function, self.graph = function, None
+
+    def __call__(self, *arrays):
+        if self.graph is None:
+            self._record(arrays)
+        for place, array in zip(self.inputs, arrays):
+            place[...] = array
+        self.graph.launch()
+        return tuple(result.copy() for result in self.results)  # the next launch writes over them
+
+    def _record(self, arrays):
+        import cupy
+
+        self.inputs, self.pool = [array.copy() for array in arrays], cupy.cuda.MemoryPool()
+        cupy.cuda.get_current_stream().synchronize()
+        stream = cupy.cuda.Stream(non_blocking=True)
+        with stream, cupy.cuda.using_allocator(self.pool.malloc):
+            self.function(*self.inputs)  # once for its own sake: kernels are compiled, and the pool gets its memory
+            stream.synchronize()
+            stream.begin_capture()
+            try:
+                self.results = self.function(*self.inputs)
+            finally:
+                self.graph = stream.end_capture()

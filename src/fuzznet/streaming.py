@@ -1,55 +1,195 @@
 """The network block by block, as the sound comes in, and the report's way for comparison (chapter 16)."""
 
 import math
+from typing import Any, NamedTuple
 
-from fuzznet.arrays import check_signal, namespace
-from fuzznet.network import check_parameters, sigmoid
+from fuzznet.arrays import check_signal, in_place, namespace
+from fuzznet.convolution import receptive_field
+from fuzznet.fast import stack
+from fuzznet.network import check_parameters
+from fuzznet.training import progress_bar
 
 
 class Stream:
     """The network as a pedal: a block of sound in, the same number of samples out, as if the whole were one clip.
 
     Each layer remembers the last (K - 1) * dilation samples of its input, and nothing else is needed. Before the first block
-    every memory is zero, as at the start of a clip.
+    every memory is zero, as at the start of a clip. All memory is made once; only the output of a block is new.
 
-    parameters: with one bias a kernel; block_size: the longest block that will come. A call takes x_block, (T,) with T from 1
-    to block_size, and returns (T,). Both raise ValueError for anything else. Source: section V of the report.
+    parameters: with one bias a kernel, of which a copy is kept; block_size: the longest block that will come. A call takes
+    x_block, (T,) with T from 1 to block_size, and returns (T,). Both raise ValueError for anything else, and for numbers that
+    are not finite; a block that is refused leaves no trace. Source: section V of the report.
     """
 
     def __init__(self, parameters, block_size=64):
+        if block_size < 1:
+            raise ValueError(f"block_size={block_size}: expected at least 1")
+        self.block_size, self._coming, self._waiting = block_size, None, None
+        self._playing = self._network(parameters)
+
+    def _network(self, parameters):
         check_parameters(parameters, parameters.biases)
         if parameters.biases.shape[-1] != 1:
             raise ValueError('a bias over time belongs to clips of one length: train with bias="kernel" to stream')
-        if block_size < 1:
-            raise ValueError(f"block_size={block_size}: expected at least 1")
-        self.parameters, self.block_size = parameters, block_size
-        self.reset()
+        if not all(_finite(getattr(parameters, name)) for name in parameters.NAMES):
+            raise ValueError("the parameters hold NaN or infinity: expected finite numbers")
+        return _Network(parameters, self.block_size, parameters.kernels.dtype)
+
+    @property
+    def parameters(self):
+        """Those that play; after `change` the new ones, as soon as the old ones are faded out."""
+        return self._playing.parameters
+
+    @property
+    def histories(self):
+        """What each layer remembers: L arrays of (K - 1) * dilation samples, the newest last."""
+        return [layer.history for layer in self._playing.layers]
 
     def reset(self):
-        """Forget what was played: every memory is zero again."""
-        kernels, taps = self.parameters.kernels, self.parameters.kernels.shape[-1]
-        zeros = namespace(kernels).zeros
-        self.histories = [
-            zeros((taps - 1) * dilation, dtype=kernels.dtype, device=kernels.device) for dilation in self.parameters.dilations
-        ]
+        """Forget what was played: every memory is zero again. Parameters on their way in are there at once."""
+        newest = self._playing
+        if self._coming is not None:
+            newest = self._network(self._waiting[0]) if self._waiting else self._coming
+        self._playing, self._coming, self._waiting = newest, None, None
+        for heard in newest.heard:
+            heard[...] = 0
+
+    def change(self, parameters, fade=1024):
+        """Let other parameters play from now on, without a click.
+
+        They listen until their memory is full, receptive field - 1 samples, and are then faded in over `fade` samples.
+        Meanwhile both networks are computed. A change in the middle of another one waits for its end; the last one counts.
+
+        y = (1 - w) y_old + w y_new, where w rises from 0 to 1 as (1 - cos(pi n / fade)) / 2
+
+        Raises ValueError as `Stream` does, for parameters of another library, and for a fade below 1.
+        """
+        if fade < 1:
+            raise ValueError(f"fade={fade}: expected at least 1 sample")
+        namespace(parameters.kernels, self.parameters.kernels)
+        network = self._network(parameters)
+        if self._coming is not None:
+            self._waiting = (network.parameters, fade)
+        else:
+            taps = network.parameters.kernels.shape[-1]
+            self._coming, self._fade = network, fade
+            self._until_fade = receptive_field(taps, network.parameters.dilations) - 1
 
     def __call__(self, x_block):
         check_signal(x_block, "x_block", ndim=1)
-        samples = x_block.shape[0]
-        if samples > self.block_size:
-            raise ValueError(f"x_block has {samples} samples: expected at most block_size={self.block_size}")
-        xp, parameters = namespace(x_block, self.parameters.kernels), self.parameters.astype(x_block.dtype)
-        x_l, y_block, taps = x_block, xp.zeros_like(x_block), range(parameters.kernels.shape[-1])
-        for l, dilation in enumerate(parameters.dilations):
-            heard = xp.concat([xp.astype(self.histories[l], x_l.dtype, copy=False), x_l])
-            past = heard.shape[0] - samples
-            copies = xp.stack([heard[past - tau * dilation : past - tau * dilation + samples] for tau in taps])
-            self.histories[l] = xp.asarray(heard[samples:], copy=True)
-            z = sigmoid(parameters.kernels[l, ...] @ copies + parameters.biases[l, ...])
-            y_block = y_block + parameters.output[l, :] @ z
-            if l < len(parameters.dilations) - 1:
-                x_l = parameters.mixing[l, :] @ z + x_l
+        if x_block.shape[0] > self.block_size:
+            raise ValueError(f"x_block has {x_block.shape[0]} samples: expected at most block_size={self.block_size}")
+        namespace(x_block, self.parameters.kernels)
+        if not _finite(x_block):
+            raise ValueError("x_block holds NaN or infinity: expected finite numbers; the stream goes on with the next block")
+        if x_block.dtype != self._playing.dtype:
+            self._playing = self._playing.in_type(x_block.dtype)
+        y_block = self._playing(x_block)
+        return y_block if self._coming is None else self._crossfade(x_block, y_block)
+
+    def _crossfade(self, x_block, y_block):
+        if x_block.dtype != self._coming.dtype:
+            self._coming = self._coming.in_type(x_block.dtype)
+        xp, samples = namespace(x_block), x_block.shape[0]
+        n = xp.arange(1, samples + 1, dtype=x_block.dtype, device=x_block.device) - self._until_fade
+        weight = 0.5 - 0.5 * xp.cos(math.pi / self._fade * xp.clip(n, 0, self._fade))
+        y_block = y_block + weight * (self._coming(x_block) - y_block)
+        self._until_fade -= samples
+        if self._until_fade <= -self._fade:
+            self._playing, self._coming = self._coming, None
+            if self._waiting is not None:
+                (parameters, fade), self._waiting = self._waiting, None
+                self.change(parameters, fade)
         return y_block
+
+
+def _finite(array):
+    xp = namespace(array)
+    return bool(xp.all(xp.isfinite(array)))
+
+
+class _StreamLayer(NamedTuple):
+    """Views of one layer's memory for blocks of one length m. x: (m,), where the layer's input is written, just behind its
+    history; taps: pairs (to, from) that make the delayed copies; copies: (K + 1, m); t: (N, m); mixed: (N + 2, m), as in
+    `fast`; history: what is remembered; end: what will be, after the block."""
+
+    x: Any
+    taps: list
+    copies: Any
+    t: Any
+    mixed: Any
+    history: Any
+    end: Any
+
+
+class _Network:
+    """One set of parameters, in one precision, and its memory."""
+
+    def __init__(self, parameters, block_size, dtype):
+        kernels = parameters.kernels
+        xp, (layers, n, taps) = namespace(kernels), kernels.shape
+
+        def zeros(*shape):
+            return xp.zeros(shape, dtype=dtype, device=kernels.device)
+
+        self.parameters = parameters.map(lambda array: xp.asarray(array, copy=True))
+        self.block_size, self.dtype = block_size, dtype
+        weights, self.do = stack(parameters.astype(dtype)), in_place(xp)
+        self.kernels = [weights.kernels[l, ...] for l in range(layers)]
+        self.mixing = [weights.mixing[l, :] for l in range(layers - 1)]
+        self.output = xp.reshape(weights.output, (-1,))
+        self.rows = zeros(layers, taps + 1 + n, block_size)
+        self.rows[:, taps, :] = 1
+        self.heard = [zeros((taps - 1) * dilation + block_size) for dilation in parameters.dilations]
+        self._lay_out(block_size)
+
+    def _lay_out(self, samples):
+        """Views for blocks of so many samples; kept until one of another length comes."""
+        xp, taps, self.layers = namespace(self.rows), self.parameters.kernels.shape[-1], []
+        for l, (heard, dilation) in enumerate(zip(self.heard, self.parameters.dilations)):
+            past, rows = (taps - 1) * dilation, self.rows[l, :, :samples]
+            delayed = [(rows[tap, :], heard[tap * dilation : tap * dilation + samples]) for tap in range(taps)]
+            products = (rows[: taps + 1, :], rows[taps + 1 :, :], rows[taps - 1 :, :])
+            memory = (heard[:past], heard[samples : samples + past])
+            self.layers.append(_StreamLayer(heard[past : past + samples], delayed, *products, *memory))
+        self.samples, self.all_rows = samples, xp.reshape(self.rows, (-1, self.block_size), copy=False)[:, :samples]
+
+    def in_type(self, dtype):
+        """The same network and memory in another precision."""
+        other = _Network(self.parameters, self.block_size, dtype)
+        for heard, own in zip(other.heard, self.heard):
+            heard[...] = namespace(own).astype(own, dtype)
+        return other
+
+    def __call__(self, x_block):
+        if x_block.shape[0] != self.samples:
+            self._lay_out(x_block.shape[0])
+        last = len(self.layers) - 1
+        self.layers[0].x[...] = x_block
+        for l, (_, taps, copies, t, mixed, history, end) in enumerate(self.layers):
+            for place, source in taps:
+                place[...] = source
+            self.do.matmul(self.kernels[l], copies, out=t)
+            self.do.tanh(t, out=t)
+            if l < last:
+                self.do.matmul(self.mixing[l], mixed, out=self.layers[l + 1].x)
+            self.do.move(history, end)
+        return self.do.matmul(self.output, self.all_rows)
+
+
+def play(parameters, x, block_size=4096, progress=False):
+    """The network's output for a sound of any length, in memory that does not grow with it.
+
+    The same as `forward`, whose activations take L (N + 1) numbers a sample, but through a `Stream` in blocks that fit into
+    the cache of a processor.
+
+    x: (T,). Returns: (T,). Raises ValueError as `Stream` does.
+    """
+    check_signal(x, "x", ndim=1)
+    stream, y = Stream(parameters, block_size), namespace(x).empty_like(x)
+    for start in progress_bar(range(0, x.shape[0], block_size), desc="playing", unit="block", disable=not progress):
+        y[start : start + block_size] = stream(x[start : start + block_size])
+    return y
 
 
 def overlap_add(process, x, clip_length=1000):

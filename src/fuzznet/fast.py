@@ -1,0 +1,199 @@
+"""The training step with fewer passes over memory (chapter 18): the numbers of `forward` and `backpropagate`, sooner.
+
+With t = tanh(a / 2) the sigmoid is (1 + t) / 2. So only t is computed, and the halves and the ones go into the weights.
+One array a layer holds, row by row, all that meets in a product: K delayed copies of x, a row of ones, and N rows of t.
+"""
+
+from typing import Any, NamedTuple
+
+from array_api_compat import is_cupy_namespace
+
+from fuzznet.arrays import check_signal, in_place, namespace, recorded
+from fuzznet.loss import target_energy
+from fuzznet.network import Parameters, check_parameters
+
+CACHE_SAMPLES = 5000  # on a processor, of the clips of a part together: so few that a layer's rows stay in its cache
+RECORDED_SAMPLES = 50_000  # on a GPU: up to so many, starting operations takes longer than doing them
+
+
+class Weights(NamedTuple):
+    """The parameters in the form in which they meet a layer's rows, and from the other side its gradients.
+
+    t = tanh(kernels_l @ rows[:K + 1]), x_{l+1} = mixing_l @ rows[K - 1:], y_hat = sum over l of output_l @ rows,
+    dt = upstream_l @ [dy, dx_{l+1}], and the gradient of the copies is transposed_l @ da
+
+    kernels: (L, N, K + 1); mixing: (L - 1, N + 2); output: (L, K + 1 + N); upstream: (L, N, 2); transposed: (L, K, N).
+    """
+
+    kernels: Any
+    mixing: Any
+    output: Any
+    upstream: Any
+    transposed: Any
+
+
+def stack(parameters):
+    """Weights for rows, from parameters with one bias a kernel.
+
+    Kernels and biases are halved, for t = tanh(a / 2). Weights w of a sum of sigmoids become w / 2 for the rows of t, and
+    the sum of w / 2 for the row of ones, because sigma(a) = (1 + t) / 2.
+
+    Returns: Weights. Source: Eq. (3) to (7), rewritten.
+    """
+    xp = namespace(parameters.kernels)
+    kernels, mixing, output = 0.5 * xp.flip(parameters.kernels, axis=-1), 0.5 * parameters.mixing, 0.5 * parameters.output
+    silent = xp.zeros_like(kernels[:, 0, :])
+    sums = [xp.sum(weights, axis=-1, keepdims=True) for weights in (mixing, output)]
+    return Weights(
+        kernels=xp.concat([kernels, 0.5 * parameters.biases], axis=-1),
+        mixing=xp.concat([xp.ones_like(sums[0]), sums[0], mixing], axis=-1),
+        output=xp.concat([silent, sums[1], output], axis=-1),
+        upstream=xp.stack([output, xp.concat([mixing, xp.zeros_like(output[:1, :])])], axis=-1),
+        transposed=xp.asarray(xp.matrix_transpose(kernels), copy=True),  # in order of its rows, which products like best
+    )
+
+
+class _Layer(NamedTuple):
+    """Views of one layer's memory, made once. copies: (K + 1, S), the ones included; t: (N, S); mixed: (N + 2, S), x, ones
+    and t; ones_and_t: (N + 1, S); x: (S,); dkernels: (K + 1, N); dmixing: (N + 1,); delays, advances: what the two passes
+    move, as pairs (to, from)."""
+
+    copies: Any
+    t: Any
+    mixed: Any
+    ones_and_t: Any
+    x: Any
+    dkernels: Any
+    dmixing: Any
+    delays: list
+    advances: list
+
+
+class _Part:
+    """Memory for some clips of a batch, side by side in S = clips * samples columns, used again at every step."""
+
+    def __init__(self, kernels, dilations, clips, samples):
+        xp, (layers, n, taps), columns = namespace(kernels), kernels.shape, clips * samples
+
+        def zeros(*shape):
+            return xp.zeros(shape, dtype=kernels.dtype, device=kernels.device)
+
+        def in_clips(row):
+            return xp.reshape(row, (clips, samples), copy=False)
+
+        rows = zeros(layers, taps + 1 + n, columns)
+        rows[:, taps, :] = 1
+        self.rows = xp.reshape(rows, (-1, columns), copy=False)
+        self.y_hat, self.upstream = zeros(columns), zeros(2, columns)
+        self.da, self.scratch, self.dcopies = zeros(n, columns), zeros(n, columns), zeros(taps, columns)
+        self.dkernels, self.dmixing = zeros(layers, taps + 1, n), zeros(layers, n + 1)
+        self.dy, self.dx = self.upstream[0, :], self.upstream[1, :]
+        self.layers = []
+        for l, dilation in enumerate(dilations):
+            x, delays, advances = rows[l, taps - 1, :], [], []
+            for tau in range(1, taps):
+                delay, row = min(tau * dilation, samples), taps - 1 - tau
+                delays.append((in_clips(rows[l, row, :])[:, delay:], in_clips(x)[:, : samples - delay]))
+                advances.append((in_clips(self.dx)[:, : samples - delay], in_clips(self.dcopies[row, :])[:, delay:]))
+            views = (rows[l, : taps + 1, :], rows[l, taps + 1 :, :], rows[l, taps - 1 :, :], rows[l, taps:, :])
+            self.layers.append(_Layer(*views, x, self.dkernels[l, ...], self.dmixing[l, :], delays, advances))
+        self.x_clips, self.y_clips, self.dy_clips = in_clips(self.layers[0].x), in_clips(self.y_hat), in_clips(self.dy)
+
+
+def _forward(weights, part, do):
+    """From part.x_clips to part.y_clips, leaving the rows of every layer."""
+    last = len(part.layers) - 1
+    for l, layer in enumerate(part.layers):
+        for place, source in layer.delays:
+            place[...] = source
+        do.matmul(weights.kernels[l, ...], layer.copies, out=layer.t)
+        do.tanh(layer.t, out=layer.t)
+        if l < last:
+            do.matmul(weights.mixing[l, :], layer.mixed, out=part.layers[l + 1].x)
+    do.matmul(namespace(part.rows).reshape(weights.output, (-1,)), part.rows, out=part.y_hat)
+
+
+def _backward(weights, part, do):
+    """From part.dy_clips and the rows to part.dkernels and part.dmixing."""
+    transpose, last = namespace(part.rows).matrix_transpose, len(part.layers) - 1
+    part.dx[...] = 0
+    for l, layer in reversed(list(enumerate(part.layers))):
+        if l < last:
+            do.matmul(layer.ones_and_t, part.dx, out=layer.dmixing)
+        do.matmul(weights.upstream[l, ...], part.upstream, out=part.da)
+        do.times_slope(part.da, layer.t, part.scratch)
+        do.matmul(layer.copies, transpose(part.da), out=layer.dkernels)
+        if l > 0:
+            do.matmul(weights.transposed[l, ...], part.da, out=part.dcopies)
+            part.dx += part.dcopies[-1, :]
+            for place, source in layer.advances:
+                place += source
+
+
+class Step:
+    """The ESR of a batch and its exact gradients, in place of forward, esr, esr_gradient and backpropagate.
+
+    It keeps its memory from call to call, for batches of the same shape. NumPy takes a few clips at a time, so that what one
+    layer leaves is still in the cache when the next one asks for it. CuPy takes all; a small batch is one CUDA graph.
+
+    warm_up: samples at the start of each clip that are heard but not judged. A call takes parameters with one bias a kernel,
+    and clips x, y (B, T); it returns the ESR of each clip, (B,), and the gradients of their mean, Parameters.
+    Raises ValueError as `forward` and `esr` do, and for a bias over time.
+    """
+
+    def __init__(self, warm_up=0):
+        self.warm_up, self._plan, self._run = warm_up, None, None
+
+    def __call__(self, parameters, x, y):
+        check_signal(x, "x", ndim=2)
+        check_parameters(parameters, x)
+        if parameters.biases.shape[-1] != 1:
+            raise ValueError('got a bias over time: use bias="kernel", or `forward` and `backpropagate`')
+        xp, own_type, cast = namespace(x, y, parameters.kernels), parameters.kernels.dtype, parameters.astype(x.dtype)
+        plan = (x.shape, x.dtype, cast.kernels.shape, cast.dilations, xp)
+        if plan != self._plan:
+            self._plan, self._run = plan, _plan(cast.kernels, cast.dilations, x.shape, self.warm_up)
+        losses, *gradients = self._run(*(getattr(cast, name) for name in Parameters.NAMES), x, y)
+        if not bool(xp.all(xp.isfinite(losses))):
+            target_energy(y[:, self.warm_up :], y[:, self.warm_up :])  # raises, where the target is to blame
+        return losses, Parameters(*gradients, cast.dilations).astype(own_type)
+
+
+def _plan(kernels, dilations, shape, warm_up):
+    """The function that `Step` runs, with its memory: from the arrays of the parameters, x and y to the ESR and the gradients."""
+    xp, (clips, samples), (layers, n, taps) = namespace(kernels), shape, kernels.shape
+    small = clips * samples <= RECORDED_SAMPLES
+    do = in_place(xp, recordable=small)
+    parts = 1 if is_cupy_namespace(xp) else -(-clips // max(1, CACHE_SAMPLES // samples))
+    bounds = [clips * k // parts for k in range(parts + 1)]
+    memory = {size: _Part(kernels, dilations, size, samples) for size in {b - a for a, b in zip(bounds, bounds[1:])}}
+
+    def run(*arrays):
+        *own, x, y = arrays
+        weights = stack(Parameters(*own, dilations))
+        dkernels = xp.zeros((layers, taps + 1, n), dtype=x.dtype, device=x.device)
+        dmixing, doutput = xp.zeros_like(weights.output[:, taps:]), xp.zeros_like(weights.output)
+        losses = []
+        for a, b in zip(bounds, bounds[1:]):
+            part = memory[b - a]
+            part.x_clips[...] = x[a:b, :]
+            _forward(weights, part, do)
+            target = y[a:b, warm_up:]
+            error, energy = part.y_clips[:, warm_up:] - target, xp.sum(target**2, axis=-1)
+            losses.append(xp.sum(error**2, axis=-1) / energy)
+            part.dy_clips[:, warm_up:] = error * (2 / (clips * energy))[:, None]
+            doutput += xp.reshape(do.matmul(part.rows, part.dy), doutput.shape)
+            _backward(weights, part, do)
+            dkernels += part.dkernels
+            dmixing += part.dmixing
+        dkernels = 0.5 * xp.matrix_transpose(dkernels)
+        doutput = 0.5 * doutput[:, taps:]
+        return (
+            xp.concat(losses),
+            xp.flip(dkernels[..., :taps], axis=-1),
+            dkernels[..., taps:],
+            0.5 * (dmixing[:-1, :1] + dmixing[:-1, 1:]),
+            doutput[:, :1] + doutput[:, 1:],
+        )
+
+    return recorded(run, xp) if small else run

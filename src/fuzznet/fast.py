@@ -4,6 +4,7 @@ With t = tanh(a / 2) the sigmoid is (1 + t) / 2. So only t is computed, and the 
 One array a layer holds, row by row, all that meets in a product: K delayed copies of x, a row of ones, and N rows of t.
 """
 
+import itertools
 from typing import Any, NamedTuple
 
 from array_api_compat import is_cupy_namespace
@@ -19,10 +20,10 @@ RECORDED_SAMPLES = 50_000  # on a GPU: up to so many, starting operations takes 
 class Weights(NamedTuple):
     """The parameters in the form in which they meet a layer's rows, and from the other side its gradients.
 
-    t = tanh(kernels_l @ rows[:K + 1]), x_{l+1} = mixing_l @ rows[K - 1:], y_hat = sum over l of output_l @ rows,
+    t = tanh(kernels_l @ rows[:K + 1]), x_{l+1} = mixing_l @ rows[K - 1:], y_hat = output @ rows of all layers,
     dt = upstream_l @ [dy, dx_{l+1}], and the gradient of the copies is transposed_l @ da
 
-    kernels: (L, N, K + 1); mixing: (L - 1, N + 2); output: (L, K + 1 + N); upstream: (L, N, 2); transposed: (L, K, N).
+    kernels: (L, N, K + 1); mixing: (L - 1, N + 2); output: (L * (K + 1 + N),); upstream: (L, N, 2); transposed: (L, K, N).
     """
 
     kernels: Any
@@ -32,7 +33,7 @@ class Weights(NamedTuple):
     transposed: Any
 
 
-def stack(parameters):
+def stacked_weights(parameters):
     """Weights for rows, from parameters with one bias a kernel.
 
     Kernels and biases are halved, for t = tanh(a / 2). Weights w of a sum of sigmoids become w / 2 for the rows of t, and
@@ -47,26 +48,49 @@ def stack(parameters):
     return Weights(
         kernels=xp.concat([kernels, 0.5 * parameters.biases], axis=-1),
         mixing=xp.concat([xp.ones_like(sums[0]), sums[0], mixing], axis=-1),
-        output=xp.concat([silent, sums[1], output], axis=-1),
+        output=xp.reshape(xp.concat([silent, sums[1], output], axis=-1), (-1,)),
         upstream=xp.stack([output, xp.concat([mixing, xp.zeros_like(output[:1, :])])], axis=-1),
         transposed=xp.asarray(xp.matrix_transpose(kernels), copy=True),  # in order of its rows, which products like best
     )
 
 
-class _Layer(NamedTuple):
-    """Views of one layer's memory, made once. copies: (K + 1, S), the ones included; t: (N, S); mixed: (N + 2, S), x, ones
-    and t; ones_and_t: (N + 1, S); x: (S,); dkernels: (K + 1, N); dmixing: (N + 1,); delays, advances: what the two passes
-    move, as pairs (to, from)."""
+class Layer(NamedTuple):
+    """Views of one layer's rows for the forward pass, made once.
+
+    copies: (K + 1, S), the ones included; t: (N, S); mixed: (N + 2, S), the undelayed copy, ones and t; x: (S,), where the
+    layer's input is written; delays: pairs (to, from), which make the delayed copies of it.
+    """
 
     copies: Any
     t: Any
     mixed: Any
-    ones_and_t: Any
     x: Any
-    dkernels: Any
-    dmixing: Any
     delays: list
-    advances: list
+
+
+def layer_views(rows, taps, x, delays):
+    """Layer for rows (K + 1 + N, S)."""
+    return Layer(rows[: taps + 1, :], rows[taps + 1 :, :], rows[taps - 1 :, :], x, delays)
+
+
+def rows_of_layers(kernels, columns):
+    """Rows (L, K + 1 + N, S) for kernels (L, N, K) and S columns, all zeros but for the ones."""
+    layers, n, taps = kernels.shape
+    rows = namespace(kernels).zeros((layers, taps + 1 + n, columns), dtype=kernels.dtype, device=kernels.device)
+    rows[:, taps, :] = 1
+    return rows
+
+
+def forward_pass(weights, layers, rows, y_hat, do):
+    """From layers[0].x to y_hat (S,), leaving the rows, here (L * (K + 1 + N), S), of every layer."""
+    for l, layer in enumerate(layers):
+        for place, source in layer.delays:
+            place[...] = source
+        do.matmul(weights.kernels[l, ...], layer.copies, out=layer.t)
+        do.tanh(layer.t, out=layer.t)
+        if l + 1 < len(layers):
+            do.matmul(weights.mixing[l, :], layer.mixed, out=layers[l + 1].x)
+    do.matmul(weights.output, rows, out=y_hat)
 
 
 class _Part:
@@ -81,52 +105,38 @@ class _Part:
         def in_clips(row):
             return xp.reshape(row, (clips, samples), copy=False)
 
-        rows = zeros(layers, taps + 1 + n, columns)
-        rows[:, taps, :] = 1
+        rows = rows_of_layers(kernels, columns)
         self.rows = xp.reshape(rows, (-1, columns), copy=False)
         self.y_hat, self.upstream = zeros(columns), zeros(2, columns)
         self.da, self.scratch, self.dcopies = zeros(n, columns), zeros(n, columns), zeros(taps, columns)
         self.dkernels, self.dmixing = zeros(layers, taps + 1, n), zeros(layers, n + 1)
         self.dy, self.dx = self.upstream[0, :], self.upstream[1, :]
-        self.layers = []
+        self.layers, self.backwards = [], []
         for l, dilation in enumerate(dilations):
-            x, delays, advances = rows[l, taps - 1, :], [], []
+            x, delays, advances = rows[l, taps - 1, :], [], [(self.dx, self.dcopies[-1, :])]
             for tau in range(1, taps):
                 delay, row = min(tau * dilation, samples), taps - 1 - tau
                 delays.append((in_clips(rows[l, row, :])[:, delay:], in_clips(x)[:, : samples - delay]))
                 advances.append((in_clips(self.dx)[:, : samples - delay], in_clips(self.dcopies[row, :])[:, delay:]))
-            views = (rows[l, : taps + 1, :], rows[l, taps + 1 :, :], rows[l, taps - 1 :, :], rows[l, taps:, :])
-            self.layers.append(_Layer(*views, x, self.dkernels[l, ...], self.dmixing[l, :], delays, advances))
+            self.layers.append(layer_views(rows[l, ...], taps, x, delays))
+            self.backwards.append((rows[l, taps:, :], self.dkernels[l, ...], self.dmixing[l, :], advances))
         self.x_clips, self.y_clips, self.dy_clips = in_clips(self.layers[0].x), in_clips(self.y_hat), in_clips(self.dy)
 
 
-def _forward(weights, part, do):
-    """From part.x_clips to part.y_clips, leaving the rows of every layer."""
-    last = len(part.layers) - 1
-    for l, layer in enumerate(part.layers):
-        for place, source in layer.delays:
-            place[...] = source
-        do.matmul(weights.kernels[l, ...], layer.copies, out=layer.t)
-        do.tanh(layer.t, out=layer.t)
-        if l < last:
-            do.matmul(weights.mixing[l, :], layer.mixed, out=part.layers[l + 1].x)
-    do.matmul(namespace(part.rows).reshape(weights.output, (-1,)), part.rows, out=part.y_hat)
-
-
-def _backward(weights, part, do):
-    """From part.dy_clips and the rows to part.dkernels and part.dmixing."""
+def _backward_pass(weights, part, do):
+    """From part.dy and the rows to part.dkernels and part.dmixing."""
     transpose, last = namespace(part.rows).matrix_transpose, len(part.layers) - 1
     part.dx[...] = 0
-    for l, layer in reversed(list(enumerate(part.layers))):
+    for l in reversed(range(last + 1)):
+        layer, (ones_and_t, dkernels, dmixing, advances) = part.layers[l], part.backwards[l]
         if l < last:
-            do.matmul(layer.ones_and_t, part.dx, out=layer.dmixing)
+            do.matmul(ones_and_t, part.dx, out=dmixing)
         do.matmul(weights.upstream[l, ...], part.upstream, out=part.da)
         do.times_slope(part.da, layer.t, part.scratch)
-        do.matmul(layer.copies, transpose(part.da), out=layer.dkernels)
+        do.matmul(layer.copies, transpose(part.da), out=dkernels)
         if l > 0:
             do.matmul(weights.transposed[l, ...], part.da, out=part.dcopies)
-            part.dx += part.dcopies[-1, :]
-            for place, source in layer.advances:
+            for place, source in advances:
                 place += source
 
 
@@ -160,39 +170,35 @@ class Step:
 
 
 def _plan(kernels, dilations, shape, warm_up):
-    """The function that `Step` runs, with its memory: from the arrays of the parameters, x and y to the ESR and the gradients."""
-    xp, (clips, samples), (layers, n, taps) = namespace(kernels), shape, kernels.shape
+    """The function that `Step` runs, with its memory: from the parameters' arrays, x and y to the ESR and the gradients."""
+    xp, (clips, samples), (layers, _, taps) = namespace(kernels), shape, kernels.shape
     small = clips * samples <= RECORDED_SAMPLES
     do = in_place(xp, recordable=small)
     parts = 1 if is_cupy_namespace(xp) else -(-clips // max(1, CACHE_SAMPLES // samples))
     bounds = [clips * k // parts for k in range(parts + 1)]
-    memory = {size: _Part(kernels, dilations, size, samples) for size in {b - a for a, b in zip(bounds, bounds[1:])}}
+    memory = {size: _Part(kernels, dilations, size, samples) for size in {b - a for a, b in itertools.pairwise(bounds)}}
 
     def run(*arrays):
         *own, x, y = arrays
-        weights = stack(Parameters(*own, dilations))
-        dkernels = xp.zeros((layers, taps + 1, n), dtype=x.dtype, device=x.device)
-        dmixing, doutput = xp.zeros_like(weights.output[:, taps:]), xp.zeros_like(weights.output)
-        losses = []
-        for a, b in zip(bounds, bounds[1:]):
+        weights = stacked_weights(Parameters(*own, dilations))
+        losses, sums = [], [0, 0, 0]
+        for a, b in itertools.pairwise(bounds):
             part = memory[b - a]
             part.x_clips[...] = x[a:b, :]
-            _forward(weights, part, do)
+            forward_pass(weights, part.layers, part.rows, part.y_hat, do)
             target = y[a:b, warm_up:]
             error, energy = part.y_clips[:, warm_up:] - target, xp.sum(target**2, axis=-1)
             losses.append(xp.sum(error**2, axis=-1) / energy)
             part.dy_clips[:, warm_up:] = error * (2 / (clips * energy))[:, None]
-            doutput += xp.reshape(do.matmul(part.rows, part.dy), doutput.shape)
-            _backward(weights, part, do)
-            dkernels += part.dkernels
-            dmixing += part.dmixing
-        dkernels = 0.5 * xp.matrix_transpose(dkernels)
-        doutput = 0.5 * doutput[:, taps:]
+            _backward_pass(weights, part, do)
+            sums = [total + new for total, new in zip(sums, (part.dkernels, part.dmixing, do.matmul(part.rows, part.dy)))]
+        dkernels, dmixing, doutput = 0.5 * xp.matrix_transpose(sums[0]), 0.5 * sums[1][:-1, :], 0.5 * sums[2]
+        doutput = xp.reshape(doutput, (layers, -1))[:, taps:]
         return (
             xp.concat(losses),
             xp.flip(dkernels[..., :taps], axis=-1),
             dkernels[..., taps:],
-            0.5 * (dmixing[:-1, :1] + dmixing[:-1, 1:]),
+            dmixing[:, :1] + dmixing[:, 1:],
             doutput[:, :1] + doutput[:, 1:],
         )
 

@@ -1,11 +1,10 @@
 """The network block by block, as the sound comes in, and the report's way for comparison (chapter 16)."""
 
 import math
-from typing import Any, NamedTuple
 
 from fuzznet.arrays import check_signal, in_place, namespace
 from fuzznet.convolution import receptive_field
-from fuzznet.fast import stack
+from fuzznet.fast import forward_pass, layer_views, rows_of_layers, stacked_weights
 from fuzznet.network import check_parameters
 from fuzznet.training import progress_bar
 
@@ -43,7 +42,7 @@ class Stream:
     @property
     def histories(self):
         """What each layer remembers: L arrays of (K - 1) * dilation samples, the newest last."""
-        return [layer.history for layer in self._playing.layers]
+        return self._playing.histories
 
     def reset(self):
         """Forget what was played: every memory is zero again. Parameters on their way in are there at once."""
@@ -108,50 +107,28 @@ def _finite(array):
     return bool(xp.all(xp.isfinite(array)))
 
 
-class _StreamLayer(NamedTuple):
-    """Views of one layer's memory for blocks of one length m. x: (m,), where the layer's input is written, just behind its
-    history; taps: pairs (to, from) that make the delayed copies; copies: (K + 1, m); t: (N, m); mixed: (N + 2, m), as in
-    `fast`; history: what is remembered; end: what will be, after the block."""
-
-    x: Any
-    taps: list
-    copies: Any
-    t: Any
-    mixed: Any
-    history: Any
-    end: Any
-
-
 class _Network:
     """One set of parameters, in one precision, and its memory."""
 
     def __init__(self, parameters, block_size, dtype):
-        kernels = parameters.kernels
-        xp, (layers, n, taps) = namespace(kernels), kernels.shape
-
-        def zeros(*shape):
-            return xp.zeros(shape, dtype=dtype, device=kernels.device)
-
+        xp, kernels, taps = namespace(parameters.kernels), parameters.kernels, parameters.kernels.shape[-1]
+        self.block_size, self.dtype, self.taps = block_size, dtype, taps
         self.parameters = parameters.map(lambda array: xp.asarray(array, copy=True))
-        self.block_size, self.dtype = block_size, dtype
-        weights, self.do = stack(parameters.astype(dtype)), in_place(xp)
-        self.kernels = [weights.kernels[l, ...] for l in range(layers)]
-        self.mixing = [weights.mixing[l, :] for l in range(layers - 1)]
-        self.output = xp.reshape(weights.output, (-1,))
-        self.rows = zeros(layers, taps + 1 + n, block_size)
-        self.rows[:, taps, :] = 1
-        self.heard = [zeros((taps - 1) * dilation + block_size) for dilation in parameters.dilations]
+        self.weights, self.do = stacked_weights(parameters.astype(dtype)), in_place(xp)
+        self.rows, self.heard = rows_of_layers(self.weights.kernels[..., :-1], block_size), []
+        for dilation in parameters.dilations:  # what a layer heard before the block, and the block
+            self.heard.append(xp.zeros((taps - 1) * dilation + block_size, dtype=dtype, device=kernels.device))
         self._lay_out(block_size)
 
     def _lay_out(self, samples):
         """Views for blocks of so many samples; kept until one of another length comes."""
-        xp, taps, self.layers = namespace(self.rows), self.parameters.kernels.shape[-1], []
+        xp, taps, self.layers, self.histories, self.ends = namespace(self.rows), self.taps, [], [], []
         for l, (heard, dilation) in enumerate(zip(self.heard, self.parameters.dilations)):
             past, rows = (taps - 1) * dilation, self.rows[l, :, :samples]
-            delayed = [(rows[tap, :], heard[tap * dilation : tap * dilation + samples]) for tap in range(taps)]
-            products = (rows[: taps + 1, :], rows[taps + 1 :, :], rows[taps - 1 :, :])
-            memory = (heard[:past], heard[samples : samples + past])
-            self.layers.append(_StreamLayer(heard[past : past + samples], delayed, *products, *memory))
+            delays = [(rows[tap, :], heard[tap * dilation : tap * dilation + samples]) for tap in range(taps)]
+            self.layers.append(layer_views(rows, taps, heard[past : past + samples], delays))
+            self.histories.append(heard[:past])
+            self.ends.append(heard[samples : samples + past])
         self.samples, self.all_rows = samples, xp.reshape(self.rows, (-1, self.block_size), copy=False)[:, :samples]
 
     def in_type(self, dtype):
@@ -164,20 +141,15 @@ class _Network:
     def __call__(self, x_block):
         if x_block.shape[0] != self.samples:
             self._lay_out(x_block.shape[0])
-        last = len(self.layers) - 1
         self.layers[0].x[...] = x_block
-        for l, (_, taps, copies, t, mixed, history, end) in enumerate(self.layers):
-            for place, source in taps:
-                place[...] = source
-            self.do.matmul(self.kernels[l], copies, out=t)
-            self.do.tanh(t, out=t)
-            if l < last:
-                self.do.matmul(self.mixing[l], mixed, out=self.layers[l + 1].x)
+        y_block = namespace(x_block).empty_like(x_block)
+        forward_pass(self.weights, self.layers, self.all_rows, y_block, self.do)
+        for history, end in zip(self.histories, self.ends):
             self.do.move(history, end)
-        return self.do.matmul(self.output, self.all_rows)
+        return y_block
 
 
-def play(parameters, x, block_size=4096, progress=False):
+def render(parameters, x, block_size=4096, progress=False):
     """The network's output for a sound of any length, in memory that does not grow with it.
 
     The same as `forward`, whose activations take L (N + 1) numbers a sample, but through a `Stream` in blocks that fit into
@@ -187,7 +159,7 @@ def play(parameters, x, block_size=4096, progress=False):
     """
     check_signal(x, "x", ndim=1)
     stream, y = Stream(parameters, block_size), namespace(x).empty_like(x)
-    for start in progress_bar(range(0, x.shape[0], block_size), desc="playing", unit="block", disable=not progress):
+    for start in progress_bar(range(0, x.shape[0], block_size), desc="rendering", unit="block", disable=not progress):
         y[start : start + block_size] = stream(x[start : start + block_size])
     return y
 

@@ -16,7 +16,6 @@ from fuzznet.loss import esr, esr_gradient, target_energy
 from fuzznet.network import Parameters, forward
 from fuzznet.optimizers import check_positive
 
-
 _EXACT = backpropagate  # the kind of gradient that has a faster form
 
 

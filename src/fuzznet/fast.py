@@ -148,14 +148,14 @@ class Step:
 
     warm_up: samples at the start of each clip that are heard but not judged. A call takes parameters with one bias a kernel,
     and clips x, y (B, T); it returns the ESR of each clip, (B,), and the gradients of their mean, Parameters.
-    Raises ValueError as `forward` and `esr` do, and for a bias over time.
+    Raises ValueError as `forward` and `esr` do, for a bias over time, and for a warm_up as long as a clip.
     """
 
     def __init__(self, warm_up=0):
         self.warm_up, self._plan, self._run = warm_up, None, None
 
     def __call__(self, parameters, x, y):
-        check_signal(x, "x", ndim=2)
+        check_clips(x, y, self.warm_up)
         check_parameters(parameters, x)
         if parameters.biases.shape[-1] != 1:
             raise ValueError('got a bias over time: use bias="kernel", or `forward` and `backpropagate`')
@@ -163,14 +163,23 @@ class Step:
         plan = (x.shape, x.dtype, cast.kernels.shape, cast.dilations, xp)
         if plan != self._plan:
             self._plan, self._run = plan, _plan(cast.kernels, cast.dilations, x.shape, self.warm_up)
-        losses, *gradients = self._run(*(getattr(cast, name) for name in Parameters.NAMES), x, y)
-        if not bool(xp.all(xp.isfinite(losses))):
-            target_energy(y[:, self.warm_up :], y[:, self.warm_up :])  # raises, where the target is to blame
+        energy = target_energy(y[:, self.warm_up :], y[:, self.warm_up :])
+        losses, *gradients = self._run(*(getattr(cast, name) for name in Parameters.NAMES), x, y, energy)
         return losses, Parameters(*gradients, cast.dilations).astype(own_type)
 
 
+def check_clips(x, y, warm_up):
+    """Raise ValueError unless x and y are clips of the same shape, with more samples than the warm-up."""
+    check_signal(x, "x", ndim=2)
+    check_signal(y, "y", ndim=2)
+    if x.shape != y.shape:
+        raise ValueError(f"x has shape {tuple(x.shape)}, y {tuple(y.shape)}: expected the same shape")
+    if not 0 <= warm_up < x.shape[-1]:
+        raise ValueError(f"warm_up={warm_up}: expected at least 0 and below the clip's {x.shape[-1]} samples")
+
+
 def _plan(kernels, dilations, shape, warm_up):
-    """The function that `Step` runs, with its memory: from the parameters' arrays, x and y to the ESR and the gradients."""
+    """What `Step` runs, with its memory: from the parameters' arrays, x, y and y's energy (B,) to the ESR and the gradients."""
     xp, (clips, samples), (layers, _, taps) = namespace(kernels), shape, kernels.shape
     small = clips * samples <= RECORDED_SAMPLES
     do = in_place(xp, recordable=small)
@@ -179,17 +188,16 @@ def _plan(kernels, dilations, shape, warm_up):
     memory = {size: _Part(kernels, dilations, size, samples) for size in {b - a for a, b in itertools.pairwise(bounds)}}
 
     def run(*arrays):
-        *own, x, y = arrays
+        *own, x, y, energy = arrays
         weights = stacked_weights(Parameters(*own, dilations))
         losses, sums = [], [0, 0, 0]
         for a, b in itertools.pairwise(bounds):
             part = memory[b - a]
             part.x_clips[...] = x[a:b, :]
             forward_pass(weights, part.layers, part.rows, part.y_hat, do)
-            target = y[a:b, warm_up:]
-            error, energy = part.y_clips[:, warm_up:] - target, xp.sum(target**2, axis=-1)
-            losses.append(xp.sum(error**2, axis=-1) / energy)
-            part.dy_clips[:, warm_up:] = error * (2 / (clips * energy))[:, None]
+            error = part.y_clips[:, warm_up:] - y[a:b, warm_up:]
+            losses.append(xp.sum(error**2, axis=-1) / energy[a:b])
+            part.dy_clips[:, warm_up:] = error * (2 / (clips * energy[a:b]))[:, None]
             _backward_pass(weights, part, do)
             sums = [total + new for total, new in zip(sums, (part.dkernels, part.dmixing, do.matmul(part.rows, part.dy)))]
         dkernels, dmixing, doutput = 0.5 * xp.matrix_transpose(sums[0]), 0.5 * sums[1][:-1, :], 0.5 * sums[2]

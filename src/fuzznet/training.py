@@ -10,13 +10,13 @@ from typing import NamedTuple
 from tqdm.auto import tqdm
 
 from fuzznet.arrays import check_signal, namespace
-from fuzznet.fast import Step
+from fuzznet.fast import Step, check_clips
 from fuzznet.gradients import backpropagate
 from fuzznet.loss import esr, esr_gradient, target_energy
 from fuzznet.network import Parameters, forward
 from fuzznet.optimizers import check_positive
 
-_EXACT = backpropagate  # the kind of gradient that has a faster form
+STEPS = {backpropagate: Step}  # gradients that have a faster step of their own, where each kernel has one bias
 
 
 class Training(NamedTuple):
@@ -50,8 +50,9 @@ def train(
     not match or settings out of range, and DivergenceError when the loss is no longer finite.
     """
     _check_settings(x, y, epochs, batch_size, frozen, warm_up, max_seconds, final_learning_rate)
-    xp, exact = namespace(x, y), gradient is _EXACT and parameters.biases.shape[-1] == 1
-    step = Step(warm_up) if exact else functools.partial(_step, gradient=gradient, warm_up=warm_up)
+    xp, step = namespace(x, y), functools.partial(_step, gradient=gradient, warm_up=warm_up)
+    if gradient in STEPS and parameters.biases.shape[-1] == 1:
+        step = STEPS[gradient](warm_up)
     steps, start = epochs * math.ceil(x.shape[0] / batch_size), time.monotonic()
     good, losses, first_learning_rate = parameters, [], optimizer.learning_rate
     with progress_bar(total=100, desc="training", unit="%", disable=not progress) as bar:
@@ -103,18 +104,13 @@ def progress_bar(iterable=None, disable=False, **settings):
 
 
 def _check_settings(x, y, epochs, batch_size, frozen, warm_up, max_seconds, final_learning_rate):
-    check_signal(x, "x", ndim=2)
-    check_signal(y, "y", ndim=2)
-    if x.shape != y.shape:
-        raise ValueError(f"x has shape {tuple(x.shape)}, y {tuple(y.shape)}: expected the same shape")
+    check_clips(x, y, warm_up)
     if epochs < 1 or batch_size < 1:
         raise ValueError(f"epochs={epochs}, batch_size={batch_size}: expected each at least 1")
     if final_learning_rate is not None:
         check_positive("final_learning_rate", final_learning_rate)
     if not max_seconds > 0:
         raise ValueError(f"max_seconds={max_seconds}: expected above 0")
-    if not 0 <= warm_up < x.shape[-1]:
-        raise ValueError(f"warm_up={warm_up}: expected at least 0 and below the clip's {x.shape[-1]} samples")
     if set(frozen) - set(Parameters.NAMES):
         raise ValueError(f"frozen={tuple(frozen)}: expected names out of {Parameters.NAMES}")
     target_energy(y[:, warm_up:], y[:, warm_up:])  # raises where a target is silent: now, not in the middle of an epoch

@@ -20,7 +20,7 @@ from fuzznet.arrays import backend, to_numpy
 from fuzznet.training import DivergenceError
 
 MODULES = (
-    "convolution", "gradients", "loss", "network", "optimizers", "postprocessing", "recordings", "signals", "storage",
+    "convolution", "fast", "gradients", "loss", "network", "optimizers", "postprocessing", "recordings", "signals", "storage",
     "streaming", "training",
 )  # fmt: skip
 # These are meant for NumPy alone, as their docstrings say, or take no arrays.

@@ -1,5 +1,6 @@
 """Each function that takes arrays answers in kind: same library, same precision, same numbers."""
 
+import contextlib
 import importlib
 import inspect
 import sys
@@ -14,6 +15,7 @@ import fuzznet
 from fuzznet import (
     arrays,
     convolution,
+    fast,
     gradients,
     loss,
     network,
@@ -48,11 +50,30 @@ def learn(make_optimizer):
     return function
 
 
+def by_rows(parameters, x):
+    """The network by the parts of `fast` that streams use too: the undelayed copy alone is x, the others are delayed."""
+    (_, _, taps), rows, layers = parameters.kernels.shape, fast.rows_of_layers(parameters.kernels, x.shape[0]), []
+    for l, dilation in enumerate(parameters.dilations):
+        x_l = rows[l, taps - 1, :]
+        delays = [(rows[l, taps - 1 - tau, tau * dilation :], x_l[: -tau * dilation]) for tau in range(1, taps)]
+        layers.append(fast.layer_views(rows[l, ...], taps, x_l, delays))
+    layers[0].x[...], xp = x, arrays.namespace(x)
+    y_hat = xp.zeros_like(x)
+    all_rows = xp.reshape(rows, (-1, x.shape[0]), copy=False)
+    fast.forward_pass(fast.stacked_weights(parameters), layers, all_rows, y_hat, arrays.in_place(xp))
+    return y_hat
+
+
 # function that takes arrays: how to call it, and with what. `test_table_is_complete` refuses a gap.
 CALLS = {
     convolution.convolve: (lambda k, x: convolution.convolve(k, x, 2), KERNELS[0], X),
     convolution.delayed_copies: (lambda x: convolution.delayed_copies(x, 3, 4), X),
     convolution.sum_of_advanced_copies: (lambda r: convolution.sum_of_advanced_copies(r, 5), Z),
+    fast.forward_pass: (by_rows, PARAMETERS, SOUND),
+    fast.layer_views: (lambda r: fast.layer_views(r, 2, r[1, :], [])[:-1], Z[0]),
+    fast.rows_of_layers: (lambda k: fast.rows_of_layers(k, 5), PARAMETERS.kernels),
+    fast.stacked_weights: (fast.stacked_weights, PARAMETERS),
+    fast.Step: (lambda p, x, y: fast.Step(warm_up=5)(p, x, y)[1], PARAMETERS, X, Y),
     gradients.backpropagate: (backward(gradients.backpropagate), OVER_TIME, X, DY),
     gradients.bias_gradient: (lambda da: gradients.bias_gradient(da, False), Z),
     gradients.input_gradient: (lambda da, k: gradients.input_gradient(da, k, 2), Z, KERNELS),
@@ -79,6 +100,7 @@ CALLS = {
     signals.sine: (lambda t: signals.sine(t, 3), X[0]),
     signals.square: (lambda t: signals.square(t, 3), X[0]),
     streaming.overlap_add: (lambda x: streaming.overlap_add(lambda c: c**2, x, 10), SOUND),
+    streaming.render: (lambda p, x: streaming.render(p, x, 32), PARAMETERS, SOUND),
     streaming.Stream: (lambda p, x: fuzznet.Stream(p, 100)(x), PARAMETERS, SOUND),
     training.fit_output: (training.fit_output, PARAMETERS, X, Y),
     training.train: (learn(lambda: optimizers.Adam(0.01)), PARAMETERS, X, Y),
@@ -97,7 +119,7 @@ def convert(value, xp, dtype, device=None):
 def parts(result):
     if isinstance(result, fuzznet.Parameters):
         return [getattr(result, name) for name in fuzznet.Parameters.NAMES]
-    return [result]
+    return list(result) if isinstance(result, tuple) else [result]
 
 
 def test_table_is_complete():
@@ -177,8 +199,8 @@ def test_tones_stay_float32():
     assert signals.random_harmonics(t, np.float64(440), np.random.default_rng(0)).dtype == np.float32
 
 
-# Single expressions, in which the library itself refuses what is not its own, each with an error of its own.
-SINGLE = {convolution.convolve, gradients.input_gradient, gradients.sigmoid_gradient, network.layer_output}
+# Single expressions, or within `Step` and `Stream`: there the library itself refuses what is not its own, with its own error.
+SINGLE = {convolution.convolve, fast.forward_pass, gradients.input_gradient, gradients.sigmoid_gradient, network.layer_output}
 SEVERAL = [function for function, (_, *arguments) in CALLS.items() if len(arguments) > 1 and function not in SINGLE]
 
 
@@ -191,6 +213,54 @@ def test_arguments_of_two_libraries_are_refused(function):
         mixed[odd] = convert(arguments[odd], strict, "float64", strict.Device("device1"))
         with pytest.raises(ValueError, match="expected arrays of one library"):
             call(*mixed)
+
+
+@pytest.mark.parametrize("recordable", [False, True])
+@pytest.mark.parametrize(
+    "shapes", [((4, 3), (3, 60)), ((5,), (5, 60)), ((4, 60), (60, 3)), ((4, 60), (60,)), ((4, 61), (61, 3))], ids=str
+)
+def test_products_in_place(shapes, recordable, xp, dtype):
+    """Into an array that is there already, and into a new one: few terms a sum or many, whose number may be a prime."""
+    a, b = (convert(RNG.normal(size=shape), xp, dtype) for shape in shapes)
+    expected, do = arrays.to_numpy(a) @ arrays.to_numpy(b), arrays.in_place(xp, recordable)
+    out = xp.zeros(expected.shape, dtype=a.dtype)
+    assert do.matmul(a, b, out=out) is out
+    products = [out, do.matmul(a, b)]
+    if b.ndim == 2:  # a transpose that was never written down
+        products.append(do.matmul(a, xp.matrix_transpose(xp.asarray(xp.matrix_transpose(b), copy=True))))
+    for product in products:
+        np.testing.assert_allclose(arrays.to_numpy(product), expected, atol=1e-13 if dtype == "float64" else 1e-5)
+
+
+def test_steps_in_place(xp):
+    t, dt = (RNG.normal(size=(3, 50)) for _ in range(2))
+    do, here, there = arrays.in_place(xp), convert(t, xp, "float64"), convert(dt, xp, "float64")
+    do.times_slope(there, here, xp.zeros_like(here))
+    np.testing.assert_allclose(arrays.to_numpy(there), dt * (1 - t**2), rtol=1e-14)
+    do.move(here[:, 5:], here[:, :-5])  # they overlap
+    np.testing.assert_array_equal(arrays.to_numpy(here)[:, 5:], t[:, :-5])
+    assert do.tanh(there, out=there) is there
+    np.testing.assert_allclose(arrays.to_numpy(there), np.tanh(dt * (1 - t**2)), rtol=1e-14)
+
+
+@pytest.mark.parametrize("recorded_samples", [0, 10**9], ids=["unrecorded", "recorded"])
+def test_a_step_gives_the_same_recorded_or_not(recorded_samples, xp, dtype, monkeypatch):
+    """Call after call, with new numbers in the same memory, and for batches of other sizes between them."""
+    monkeypatch.setattr(fast, "RECORDED_SAMPLES", recorded_samples)
+    step, rng, kept = fast.Step(warm_up=7), np.random.default_rng(8), []
+    for clips, samples in ((5, 300), (5, 300), (2, 300), (5, 300), (31, 400), (31, 400)):
+        p = fuzznet.initialize(rng, layers=4, kernels=5, kernel_size=3)
+        x, y = rng.normal(size=(2, clips, samples))
+        found = step(*(convert(thing, xp, dtype) for thing in (p, x, y)))
+        y_hat, activations = fuzznet.forward(p, x)
+        dy = np.zeros_like(y)
+        dy[:, 7:] = fuzznet.esr_gradient(output=y_hat[:, 7:], target=y[:, 7:])
+        expected = fuzznet.esr(output=y_hat[:, 7:], target=y[:, 7:]), fuzznet.backpropagate(p, activations, dy)
+        kept.append((found, expected))
+    for found, expected in kept:  # at the end, so that no later call may have written over them
+        for result, reference in zip((found[0], *parts(found[1])), (expected[0], *parts(expected[1]))):
+            error = np.linalg.norm(arrays.to_numpy(result) - reference) / np.linalg.norm(reference)
+            assert error < (1e-12 if dtype == "float64" else 2e-5)
 
 
 def test_two_libraries_in_one_call_are_refused():
@@ -278,3 +348,124 @@ def test_cupy_without_a_device(monkeypatch):
     with pytest.raises(ValueError, match=r"finds no GPU .*InsufficientDriver.*nvidia-smi"):
         arrays.backend("cupy")
     assert arrays.backend() is arrays.backend("numpy")
+
+
+@pytest.fixture
+def pretended_cupy(monkeypatch):
+    """A stand-in for the parts of CuPy that `arrays` calls, made of NumPy: a graph runs the recorded function again.
+
+    It can't tell whether CuPy's own functions do what they promise, but whether they are called as its source, 14.2, wants it.
+    """
+    cupy, log = types.ModuleType("cupy"), []
+
+    class Kernel:
+        def __init__(self, inputs, outputs, *expressions):
+            assert (inputs, outputs) in (("T a, T b", "T y"), ("T dt, T t", "T y"))
+            self.names, self.expressions = [name.split()[-1] for name in inputs.split(",")], expressions
+
+        def __call__(self, *arguments, axis=None):
+            arguments, out = arguments[:2], arguments[2] if len(arguments) == 3 else None
+            values = dict(zip(self.names, np.broadcast_arrays(*arguments)))
+            if axis is None:
+                np.copyto(out, eval(self.expressions[0].removeprefix("y = "), values))
+                return out
+            assert self.expressions[1:] == ("a + b", "y = a", "0", "product")
+            result = eval(self.expressions[0], values).sum(axis=axis)
+            if out is None:
+                return result
+            assert out.shape == result.shape
+            out[...] = result
+            return out
+
+    class Stream:
+        capturing = False
+
+        def __init__(self, non_blocking):
+            assert non_blocking  # another one would wait for the default stream, which a capture may not
+
+        def __enter__(self):
+            log.append("enter")
+
+        def __exit__(self, *_):
+            log.append("leave")
+
+        def synchronize(self):
+            assert not self.capturing
+            log.append("wait")
+
+        def begin_capture(self):
+            Stream.capturing = True
+
+        def end_capture(self):
+            Stream.capturing = False
+            return types.SimpleNamespace(launch=lambda: log.append("launch"))
+
+    @contextlib.contextmanager
+    def using_allocator(allocator):
+        assert allocator(64) == allocator(64) == "memory"
+        yield
+
+    cupy.cuda = types.SimpleNamespace(
+        Stream=Stream, get_current_stream=lambda: Stream(True), get_allocator=lambda: lambda size: "memory",
+        using_allocator=using_allocator,
+    )  # fmt: skip
+    cupy.ElementwiseKernel = cupy.ReductionKernel = Kernel
+    cupy.empty, cupy.matmul, cupy.tanh, cupy.log = np.empty, np.matmul, np.tanh, log
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    return cupy
+
+
+@pytest.mark.parametrize("recordable", [False, True])
+def test_in_place_as_cupy_is_called(recordable, pretended_cupy):
+    do = arrays.in_place(pretended_cupy, recordable)
+    assert (do.matmul is np.matmul) is not recordable
+    for shapes in (((4, 3), (3, 60)), ((5,), (5, 60)), ((4, 60), (60, 3)), ((4, 61), (61,)), ((1, 7), (7, 1))):
+        a, b = (RNG.normal(size=shape) for shape in shapes)
+        rows, out = RNG.normal(size=(9, *(a @ b).shape)), np.empty((9, *(a @ b).shape))[4]
+        assert do.matmul(a, b, out=out) is out
+        np.testing.assert_allclose(out, a @ b, atol=1e-13)
+        np.testing.assert_allclose(do.matmul(a, np.array(b.T).T), a @ b, atol=1e-13)
+        assert rows.shape[1:] == out.shape
+    t, dt = RNG.normal(size=(2, 3, 50))
+    expected = dt * (1 - t**2), t[:, :-5].copy()
+    do.times_slope(dt, t, None)
+    do.move(t[:, 5:], t[:, :-5])
+    np.testing.assert_allclose(dt, expected[0], rtol=1e-14)
+    np.testing.assert_array_equal(t[:, 5:], expected[1])
+
+
+def test_a_recorded_function_is_recorded_once_and_played_back(pretended_cupy):
+    runs, cuda = [], pretended_cupy.cuda
+
+    def function(a, b):
+        runs.append((a, b, cuda.Stream.capturing))
+        return a + b, a * b
+
+    assert arrays.recorded(function, np) is function
+    graph = arrays.recorded(function, pretended_cupy)
+    a, b = RNG.normal(size=(2, 6))
+    first = graph(a, b)
+    assert [capturing for *_, capturing in runs] == [False, True]
+    assert pretended_cupy.log == ["wait", "enter", "wait", "leave", "launch"]
+    inputs = runs[-1][:2]
+    assert not any(np.may_share_memory(place, array) for place in inputs for array in (a, b))
+    second = graph(2 * a, b + 1)
+    assert len(runs) == 2 and pretended_cupy.log[-1] == "launch"
+    np.testing.assert_array_equal(inputs, (2 * a, b + 1))  # what the graph is going to read
+    for result, place in zip((*first, *second), graph.results * 2):
+        assert not np.may_share_memory(result, place)
+    np.testing.assert_array_equal(first, (a + b, a * b))
+    assert len(graph.memory) == 2
+
+
+def test_a_function_that_fails_while_it_is_recorded_leaves_no_graph(pretended_cupy):
+    def function(a):
+        if pretended_cupy.cuda.Stream.capturing:
+            raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+        return (a,)
+
+    graph = arrays.recorded(function, pretended_cupy)
+    for _ in range(2):
+        with pytest.raises(NotImplementedError, match="cuBLAS"):
+            graph(np.ones(3))
+        assert graph.graph is None and not pretended_cupy.cuda.Stream.capturing

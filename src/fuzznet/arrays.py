@@ -1,5 +1,6 @@
 """NumPy or CuPy behind the array API standard (chapter 14). The only module that names CuPy."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -84,11 +85,11 @@ class InPlace(NamedTuple):
 def in_place(xp, recordable=False):
     """InPlace for a library: NumPy's and CuPy's own functions, and a copy for any other.
 
-    recordable: with CuPy, a product that `recorded` can take in, which cuBLAS forbids.
+    recordable: with CuPy, a product that `recorded` can take in, which one by cuBLAS is not.
     """
     if array_api_compat.is_numpy_namespace(xp):
         return InPlace(np.matmul, np.tanh, _times_slope, np.copyto)
-    if array_api_compat.is_cupy_namespace(xp):  # pragma: no cover - needs a GPU
+    if array_api_compat.is_cupy_namespace(xp):
         return _cupy_in_place(recordable)
 
     def copied(function):
@@ -116,7 +117,7 @@ def _times_slope(dt, t, scratch):
     np.multiply(dt, scratch, out=dt)
 
 
-def _cupy_in_place(recordable):  # pragma: no cover - needs a GPU
+def _cupy_in_place(recordable):
     import cupy
 
     slope = cupy.ElementwiseKernel("T dt, T t", "T y", "y = dt * (1 - t * t)", "times_slope")  # one pass in place of three
@@ -124,9 +125,15 @@ def _cupy_in_place(recordable):  # pragma: no cover - needs a GPU
 
     def matmul(a, b, out=None):
         rows, columns = a if a.ndim == 2 else a[None, :], b if b.ndim == 2 else b[:, None]
-        shape = a.shape[:-1] + b.shape[1:]
-        out = cupy.empty(shape, a.dtype) if out is None else out
-        product(rows[:, :, None], columns[None, :, :], out.reshape(len(rows), columns.shape[1]), axis=1)
+        out = cupy.empty(a.shape[:-1] + b.shape[1:], a.dtype) if out is None else out
+        (count, terms), width = rows.shape, columns.shape[1]
+        result = out.reshape(count, width)
+        if terms <= result.size:
+            product(rows[:, :, None], columns[None, :, :], result, axis=1)
+        else:  # few long sums: in parts, so that they keep all of the GPU busy
+            parts = next(size for size in range(math.isqrt(terms), 0, -1) if terms % size == 0)
+            rows, columns = rows.reshape(count, parts, -1, 1), columns.reshape(1, parts, -1, width)
+            product(rows, columns, axis=2).sum(axis=1, out=result)
         return out
 
     def times_slope(dt, t, scratch):
@@ -146,7 +153,7 @@ def recorded(function, xp):
     return _Graph(function) if array_api_compat.is_cupy_namespace(xp) else function
 
 
-class _Graph:  # pragma: no cover - needs a GPU
+class _Graph:
     """A function's CUDA graph, with the memory that it reads and writes."""
 
     def __init__(self, function):
@@ -163,14 +170,21 @@ class _Graph:  # pragma: no cover - needs a GPU
     def _record(self, arrays):
         import cupy
 
-        self.inputs, self.pool = [array.copy() for array in arrays], cupy.cuda.MemoryPool()
+        self.inputs, self.memory, allocate = [array.copy() for array in arrays], [], cupy.cuda.get_allocator()
+
+        def kept(size):  # nobody else may get it while the graph lives
+            self.memory.append(allocate(size))
+            return self.memory[-1]
+
         cupy.cuda.get_current_stream().synchronize()
         stream = cupy.cuda.Stream(non_blocking=True)
-        with stream, cupy.cuda.using_allocator(self.pool.malloc):
-            self.function(*self.inputs)  # once for its own sake: kernels are compiled, and the pool gets its memory
+        with stream:
+            self.function(*self.inputs)  # once for its own sake: it compiles and loads the kernels
             stream.synchronize()
-            stream.begin_capture()
-            try:
-                self.results = self.function(*self.inputs)
-            finally:
-                self.graph = stream.end_capture()
+            with cupy.cuda.using_allocator(kept):
+                stream.begin_capture()
+                try:
+                    self.results = self.function(*self.inputs)
+                finally:
+                    graph = stream.end_capture()
+        self.graph = graph

@@ -5,6 +5,8 @@
 # make lock       renew the lock after a change of the dependencies (needs uv)
 # make oldest     the tests and the chapters' numbers with the oldest dependencies that pyproject.toml allows (needs uv)
 # make mutants    change the package in hundreds of small ways, and see whether the tests notice (some minutes)
+# make bench      the package beside PyTorch, torch.compile, loops and C: under ten minutes, in an environment of its own
+# make bench-quick   the main rows of it, under a minute
 # make gpu        the tests and all chapters with CuPy inside the package, on a machine with a GPU
 # make clean      remove what was built and installed here
 
@@ -19,7 +21,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 # Each target uses both cores by itself, and test removes what book has built.
 .NOTPARALLEL:
 
-.PHONY: book test lab chapters lock oldest mutants gpu clean
+.PHONY: book test lab chapters lock oldest mutants bench bench-quick gpu clean
 
 book: $(READY) _build/package
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
@@ -56,6 +58,17 @@ gpu: $(READY)
 	$(BIN)/python -c 'import cupy' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gpu]'
 	$(BIN)/python benchmarks/gpu.py
 
+bench: .venv-bench/ready
+	.venv-bench/bin/python benchmarks/speed.py
+
+bench-quick: .venv-bench/ready
+	.venv-bench/bin/python benchmarks/speed.py --quick
+
+.venv-bench/ready: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
 oldest:
 	uv venv --quiet --clear --python $(PYTHON) .venv-oldest
 	uv pip install --quiet --python .venv-oldest --resolution lowest-direct -e '.[book,test]'
@@ -63,7 +76,7 @@ oldest:
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest --numprocesses auto --dist loadfile --nbval book/*.ipynb
 
 clean:
-	rm -rf _build .venv .venv-oldest mutants .hypothesis .coverage
+	rm -rf _build .venv .venv-bench .venv-oldest mutants .hypothesis .coverage
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -146,7 +146,7 @@ def test_bad_calls_are_refused(rng):
         fast.Step()(parameters, x[0], y[0])
     with pytest.raises(ValueError, match="expected the same shape"):
         fast.Step()(parameters, x, y[:, 1:])
-    with pytest.raises(ValueError, match="y holds .*int64"):
+    with pytest.raises(ValueError, match=r"y holds .*int64"):
         fast.Step()(parameters, x, np.ones(x.shape, int))
     y[1, 5:] = 0
     with pytest.raises(ValueError, match="a target clip is silent"):

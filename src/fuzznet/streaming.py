@@ -1,9 +1,9 @@
 """The network block by block, as the sound comes in, and the report's way for comparison (chapter 16)."""
 
+import collections
 import math
 
 from fuzznet.arrays import check_signal, in_place, namespace
-from fuzznet.convolution import receptive_field
 from fuzznet.fast import forward_pass, layer_views, rows_of_layers, stacked_weights
 from fuzznet.network import check_parameters
 from fuzznet.training import progress_bar
@@ -23,8 +23,8 @@ class Stream:
     def __init__(self, parameters, block_size=64):
         if block_size < 1:
             raise ValueError(f"block_size={block_size}: expected at least 1")
-        self.block_size, self._coming, self._waiting = block_size, None, None
-        self._playing = self._network(parameters)
+        self.block_size, self._waiting = block_size, collections.deque(maxlen=1)  # of networks, with the length of their fade
+        self._playing, self._coming, self._fade, self._until_fade = self._network(parameters), None, 0, 0
 
     def _network(self, parameters):
         check_parameters(parameters, parameters.biases)
@@ -41,38 +41,31 @@ class Stream:
 
     @property
     def histories(self):
-        """What each layer remembers: L arrays of (K - 1) * dilation samples, the newest last."""
+        """What each layer remembers: L arrays of (K - 1) * dilation samples, the newest last. The next block changes them."""
         return self._playing.histories
 
     def reset(self):
         """Forget what was played: every memory is zero again. Parameters on their way in are there at once."""
-        newest = self._playing
-        if self._coming is not None:
-            newest = self._network(self._waiting[0]) if self._waiting else self._coming
-        self._playing, self._coming, self._waiting = newest, None, None
-        for heard in newest.heard:
+        newest = self._waiting.pop()[0] if self._waiting else self._coming
+        self._playing, self._coming = newest or self._playing, None
+        for heard in self._playing.heard:
             heard[...] = 0
 
     def change(self, parameters, fade=1024):
-        """Let other parameters play from now on, without a click.
+        """Let other parameters play from the next block on, without a click.
 
         They listen until their memory is full, receptive field - 1 samples, and are then faded in over `fade` samples.
-        Meanwhile both networks are computed. A change in the middle of another one waits for its end; the last one counts.
+        Meanwhile both networks are computed. A change in the middle of another one waits for its end; of several that wait,
+        the last one counts. The parameters may be of any sizes, and another thread may play meanwhile.
 
         y = (1 - w) y_old + w y_new, where w rises from 0 to 1 as (1 - cos(pi n / fade)) / 2
 
-        Raises ValueError as `Stream` does, for parameters of another library, and for a fade below 1.
+        Raises ValueError as `Stream` does, for parameters of another library, and unless fade is finite and at least 1.
         """
-        if fade < 1:
-            raise ValueError(f"fade={fade}: expected at least 1 sample")
+        if not 1 <= fade < math.inf:
+            raise ValueError(f"fade={fade}: expected a number of samples from 1")
         namespace(parameters.kernels, self.parameters.kernels)
-        network = self._network(parameters)
-        if self._coming is not None:
-            self._waiting = (network.parameters, fade)
-        else:
-            taps = network.parameters.kernels.shape[-1]
-            self._coming, self._fade = network, fade
-            self._until_fade = receptive_field(taps, network.parameters.dilations) - 1
+        self._waiting.append((self._network(parameters), float(fade)))
 
     def __call__(self, x_block):
         check_signal(x_block, "x_block", ndim=1)
@@ -81,14 +74,15 @@ class Stream:
         namespace(x_block, self.parameters.kernels)
         if not _finite(x_block):
             raise ValueError("x_block holds NaN or infinity: expected finite numbers; the stream goes on with the next block")
-        if x_block.dtype != self._playing.dtype:
-            self._playing = self._playing.in_type(x_block.dtype)
+        self._playing = self._playing.in_type(x_block.dtype)
         y_block = self._playing(x_block)
+        if self._coming is None and self._waiting:
+            self._coming, self._fade = self._waiting.pop()
+            self._until_fade = sum(history.shape[0] for history in self._coming.histories)
         return y_block if self._coming is None else self._crossfade(x_block, y_block)
 
     def _crossfade(self, x_block, y_block):
-        if x_block.dtype != self._coming.dtype:
-            self._coming = self._coming.in_type(x_block.dtype)
+        self._coming = self._coming.in_type(x_block.dtype)
         xp, samples = namespace(x_block), x_block.shape[0]
         n = xp.arange(1, samples + 1, dtype=x_block.dtype, device=x_block.device) - self._until_fade
         weight = 0.5 - 0.5 * xp.cos(math.pi / self._fade * xp.clip(n, 0, self._fade))
@@ -96,9 +90,6 @@ class Stream:
         self._until_fade -= samples
         if self._until_fade <= -self._fade:
             self._playing, self._coming = self._coming, None
-            if self._waiting is not None:
-                (parameters, fade), self._waiting = self._waiting, None
-                self.change(parameters, fade)
         return y_block
 
 
@@ -131,8 +122,14 @@ class _Network:
             self.ends.append(heard[samples : samples + past])
         self.samples, self.all_rows = samples, xp.reshape(self.rows, (-1, self.block_size), copy=False)[:, :samples]
 
+    def __setstate__(self, state):  # of a copy or a pickle, in which views are arrays of their own
+        vars(self).update(state)
+        self._lay_out(self.samples)
+
     def in_type(self, dtype):
-        """The same network and memory in another precision."""
+        """The same network and memory in this precision."""
+        if dtype == self.dtype:
+            return self
         other = _Network(self.parameters, self.block_size, dtype)
         for heard, own in zip(other.heard, self.heard):
             heard[...] = namespace(own).astype(own, dtype)
@@ -155,12 +152,15 @@ def render(parameters, x, block_size=4096, progress=False):
     The same as `forward`, whose activations take L (N + 1) numbers a sample, but through a `Stream` in blocks that fit into
     the cache of a processor.
 
-    x: (T,). Returns: (T,). Raises ValueError as `Stream` does.
+    x: (T,); progress: whether to show a bar. Returns: (T,). Raises ValueError as `Stream` does.
     """
     check_signal(x, "x", ndim=1)
-    stream, y = Stream(parameters, block_size), namespace(x).empty_like(x)
+    stream, y = Stream(parameters, block_size), namespace(x, parameters.kernels).empty_like(x)
     for start in progress_bar(range(0, x.shape[0], block_size), desc="rendering", unit="block", disable=not progress):
-        y[start : start + block_size] = stream(x[start : start + block_size])
+        end = min(start + block_size, x.shape[0])
+        if not _finite(x[start:end]):
+            raise ValueError(f"x holds NaN or infinity from sample {start} to {end - 1}: expected finite numbers")
+        y[start:end] = stream(x[start:end])
     return y
 
 

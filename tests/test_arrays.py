@@ -64,6 +64,12 @@ def by_rows(parameters, x):
     return y_hat
 
 
+def change(parameters, other, x):
+    stream = fuzznet.Stream(parameters, 100)
+    stream.change(other, fade=50)
+    return stream(x)
+
+
 # function that takes arrays: how to call it, and with what. `test_table_is_complete` refuses a gap.
 CALLS = {
     convolution.convolve: (lambda k, x: convolution.convolve(k, x, 2), KERNELS[0], X),
@@ -101,7 +107,9 @@ CALLS = {
     signals.square: (lambda t: signals.square(t, 3), X[0]),
     streaming.overlap_add: (lambda x: streaming.overlap_add(lambda c: c**2, x, 10), SOUND),
     streaming.render: (lambda p, x: streaming.render(p, x, 32), PARAMETERS, SOUND),
+    streaming.render: (lambda p, x: streaming.render(p, x, 30), PARAMETERS, SOUND),
     streaming.Stream: (lambda p, x: fuzznet.Stream(p, 100)(x), PARAMETERS, SOUND),
+    streaming.Stream.change: (change, PARAMETERS, PARAMETERS.map(np.cos), SOUND),
     training.fit_output: (training.fit_output, PARAMETERS, X, Y),
     training.train: (learn(lambda: optimizers.Adam(0.01)), PARAMETERS, X, Y),
     optimizers.GradientDescent: (learn(lambda: optimizers.GradientDescent(0.01)), PARAMETERS, X, Y),
@@ -295,6 +303,7 @@ def test_signals_hold_real_floats(wrong):
         lambda x: signals.harmonic_spectrum(x, 50, 1000),
         lambda x_block: fuzznet.Stream(PARAMETERS)(x_block),
         lambda x: streaming.overlap_add(lambda clips: clips, x, 10),
+        lambda x: streaming.render(PARAMETERS, x),
     ],
     ids=lambda call: "-".join((call.__code__.co_names[-1], *call.__code__.co_varnames)),
 )

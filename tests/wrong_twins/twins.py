@@ -879,7 +879,7 @@ TWINS = [
         ("test_streaming.py::test_a_stream_keeps_its_own_copy_of_the_parameters",),
     ),
     Twin(
-        "copy of a stream that plays into its original's views",
+        "copied stream whose views came apart",
         "Views become arrays of their own, and memory and network come apart.",
         "streaming.py",
         "self._lay_out(self.samples)",

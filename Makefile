@@ -8,6 +8,7 @@
 # make bench      the package beside PyTorch, torch.compile, loops and C: under ten minutes, in an environment of its own
 # make bench-quick   the main rows of it, under a minute
 # make gpu        the tests and all chapters with CuPy inside the package, on a machine with a GPU
+# make gpu-bench  a training step with CuPy beside PyTorch's with CUDA, timed on a machine with a GPU
 # make clean      remove what was built and installed here
 
 PYTHON ?= python3
@@ -21,7 +22,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 # Each target uses both cores by itself, and test removes what book has built.
 .NOTPARALLEL:
 
-.PHONY: book test lab chapters lock oldest mutants bench bench-quick gpu clean
+.PHONY: book test lab chapters lock oldest mutants bench bench-quick gpu gpu-bench clean
 
 book: $(READY) _build/package
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
@@ -63,6 +64,11 @@ bench: .venv-bench/ready
 
 bench-quick: .venv-bench/ready
 	.venv-bench/bin/python benchmarks/speed.py --quick
+
+gpu-bench: .venv-bench/ready
+	.venv-bench/bin/python -c 'import cupy' 2>/dev/null || \
+		.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -e '.[gpu]'
+	.venv-bench/bin/python benchmarks/gpu_speed.py
 
 .venv-bench/ready: pyproject.toml
 	$(PYTHON) -m venv --clear .venv-bench

@@ -85,7 +85,7 @@ class InPlace(NamedTuple):
 def in_place(xp, recordable=False):
     """InPlace for a library: NumPy's and CuPy's own functions, and a copy for any other.
 
-    recordable: with CuPy, a product that `recorded` can take in, which one by cuBLAS is not.
+    recordable: with CuPy, products that `recorded` can take in; those by cuBLAS it can't.
     """
     if array_api_compat.is_numpy_namespace(xp):
         return InPlace(np.matmul, np.tanh, _times_slope, np.copyto)

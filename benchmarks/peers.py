@@ -60,7 +60,7 @@ class Rows(Conv):
 
 def torch_step(network, x, y, call=None):
     """Mean ESR and its gradients, which are left in .grad; call: the network or a compiled form of it. Returns: the loss."""
-    output = (call or network)(x)
+    output = network(x) if call is None else call(x)
     loss = (((y - output) ** 2).sum(-1) / (y * y).sum(-1)).mean()
     for parameter in network.parameters():
         parameter.grad = None

@@ -123,7 +123,7 @@ def port(xp, *others):
             if inspect.isfunction(thing):
                 wrappers[thing] = ported(thing, xp)
             elif inspect.isclass(thing) and "__call__" in vars(thing):  # an optimizer or a stream
-                for method in ("__init__", "__call__"):
+                for method in {"__init__", "__call__", "change"} & set(vars(thing)):
                     patches.append(mock.patch.object(thing, method, ported(vars(thing)[method], xp)))
     wrappers[to_numpy] = lambda x: to_numpy(converters(xp)[1](x))
     package = [module for name, module in sys.modules.items() if name.split(".")[0] == "fuzznet"]

@@ -5,24 +5,15 @@ import pickle
 import threading
 import tracemalloc
 
-import array_api_strict as strict
 import numpy as np
 import pytest
-from ported import ported
 
 import fuzznet
 from fuzznet import streaming
-from fuzznet.arrays import backend, to_numpy
+from fuzznet.arrays import to_numpy
 
 pytestmark = pytest.mark.usefixtures("library")
 numpy_alone = pytest.mark.parametrize("library", ["numpy"], indirect=True)  # where memory is counted, or threads meet
-
-
-@pytest.fixture(autouse=True)
-def change_takes_numpy(library, monkeypatch):
-    if library != "numpy":
-        xp = strict if library == "strict" else backend(library)
-        monkeypatch.setattr(fuzznet.Stream, "change", ported(fuzznet.Stream.change, xp))
 
 
 @pytest.fixture

@@ -413,19 +413,19 @@ def parts_of_the_step(parameters, seconds):
     weights = fast.stacked_weights(single)
     part = fast._Part(single.kernels, single.dilations, 5, 1000)
     part.x_clips[...] = x
-    fast.forward_pass(weights, part.layers, part.rows, part.y_hat, fast.in_place(fast.namespace(x)))
+    fast.forward_pass(weights, part.layers, part.y_hat, fast.in_place(fast.namespace(x)))
     layers = list(zip(range(len(part.layers)), part.layers, part.backwards))
 
     def products():
-        for l, layer, (ones_and_t, dkernels, dmixing, _) in layers:
+        for l, layer, (from_ones, dkernels, dmixing, _) in layers:
             np.matmul(weights.kernels[l], layer.copies, out=layer.t)
-            np.matmul(ones_and_t, part.dx, out=dmixing)
+            np.matmul(from_ones, part.dx, out=dmixing)
             np.matmul(weights.upstream[l], part.upstream, out=part.da)
             np.matmul(layer.copies, part.da.T, out=dkernels)
             if l < 7:
-                np.matmul(weights.mixing[l], layer.mixed, out=part.dy)
+                np.matmul(weights.to_x[l], layer.mixed, out=part.dx)
+                np.matmul(weights.to_y[l], layer.mixed, out=part.dy)
                 np.matmul(weights.transposed[l], part.da, out=part.dcopies)
-        np.matmul(weights.output, part.rows, out=part.y_hat)
         np.matmul(part.rows, part.dy)
 
     def tanhs():

@@ -56,11 +56,10 @@ def by_rows(parameters, x):
     for l, dilation in enumerate(parameters.dilations):
         x_l = rows[l, taps - 1, :]
         delays = [(rows[l, taps - 1 - tau, tau * dilation :], x_l[: -tau * dilation]) for tau in range(1, taps)]
-        layers.append(fast.layer_views(rows[l, ...], taps, x_l, delays))
+        layers.append(fast.layer_views(rows[l, ...], taps, x_l, rows[l, taps + 1, :], delays))
     layers[0].x[...], xp = x, arrays.namespace(x)
     y_hat = xp.zeros_like(x)
-    all_rows = xp.reshape(rows, (-1, x.shape[0]), copy=False)
-    fast.forward_pass(fast.stacked_weights(parameters), layers, all_rows, y_hat, arrays.in_place(xp))
+    fast.forward_pass(fast.stacked_weights(parameters), layers, y_hat, arrays.in_place(xp))
     return y_hat
 
 
@@ -76,7 +75,7 @@ CALLS = {
     convolution.delayed_copies: (lambda x: convolution.delayed_copies(x, 3, 4), X),
     convolution.sum_of_advanced_copies: (lambda r: convolution.sum_of_advanced_copies(r, 5), Z),
     fast.forward_pass: (by_rows, PARAMETERS, SOUND),
-    fast.layer_views: (lambda r: fast.layer_views(r, 2, r[1, :], [])[:-1], Z[0]),
+    fast.layer_views: (lambda r: fast.layer_views(r, 1, r[0, :], r[2, :], [])[:-1], Z[0]),
     fast.rows_of_layers: (lambda k: fast.rows_of_layers(k, 5), PARAMETERS.kernels),
     fast.stacked_weights: (fast.stacked_weights, PARAMETERS),
     fast.Step: (lambda p, x, y: fast.Step(warm_up=5)(p, x, y)[1], PARAMETERS, X, Y),

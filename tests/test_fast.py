@@ -121,7 +121,16 @@ def test_weights_meet_rows_as_the_docstring_says(rng):
     t = np.tanh(weights.kernels[0] @ copies_and_ones)
     y_hat, activations = fuzznet.forward(parameters, x)
     np.testing.assert_allclose((1 + t) / 2, activations.outputs[0][0], rtol=1e-14)
-    np.testing.assert_allclose(weights.output @ np.concatenate([copies_and_ones, t]), y_hat, rtol=1e-13)
+    mixed = np.concatenate([copies_and_ones[1:], [[7.0, 8.0, 9.0]], t])  # x, ones, the output so far, t
+    np.testing.assert_allclose(weights.to_y[0] @ mixed, y_hat + np.array([7.0, 8.0, 9.0]), rtol=1e-13)
+
+
+def test_the_output_so_far_is_carried_on(rng):
+    parameters, x = fuzznet.initialize(rng, layers=2, kernels=3, kernel_size=1, dilations=(1, 1)), rng.normal(size=5)
+    weights, (_, activations) = fast.stacked_weights(parameters), fuzznet.forward(parameters, x)
+    mixed = np.concatenate([[x], np.ones((1, 5)), np.zeros((1, 5)), 2 * activations.outputs[0][0] - 1])
+    np.testing.assert_allclose(weights.to_x[0] @ mixed, activations.inputs[1][0], rtol=1e-12)
+    np.testing.assert_allclose(weights.to_y[0] @ mixed, parameters.output[0] @ activations.outputs[0][0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("library", ["numpy"], indirect=True)  # tracemalloc knows NumPy's memory alone

@@ -1,7 +1,8 @@
 """The training step with fewer passes over memory (chapter 18): the numbers of `forward` and `backpropagate`, sooner.
 
 With t = tanh(a / 2) the sigmoid is (1 + t) / 2. So only t is computed, and the halves and the ones go into the weights.
-One array a layer holds, row by row, all that meets in a product: K delayed copies of x, a row of ones, and N rows of t.
+One array a layer holds, row by row, all that meets in a product: K delayed copies of x, the oldest first, a row of ones, the
+output so far, and N rows of t.
 """
 
 import itertools
@@ -20,15 +21,16 @@ RECORDED_SAMPLES = 50_000  # on a GPU: up to so many, starting operations takes 
 class Weights(NamedTuple):
     """The parameters in the form in which they meet a layer's rows, and from the other side its gradients.
 
-    t = tanh(kernels_l @ rows[:K + 1]), x_{l+1} = mixing_l @ rows[K - 1:], y_hat = output @ rows of all layers,
-    dt = upstream_l @ [dy, dx_{l+1}], and the gradient of the copies is transposed_l @ da
+    t = tanh(kernels_l @ [copies; 1]), x_{l+1} = to_x_l @ [x_l; 1; y_l; t], y_{l+1} = to_y_l @ [x_l; 1; y_l; t], where y is
+    the output so far, dt = upstream_l @ [dy; dx_{l+1}], and the gradient of the copies is transposed_l @ da
 
-    kernels: (L, N, K + 1); mixing: (L - 1, N + 2); output: (L * (K + 1 + N),); upstream: (L, N, 2); transposed: (L, K, N).
+    kernels: (L, N, K + 1); to_x, to_y: (L, N + 3), where the last to_x is not used; upstream: (L, N, 2);
+    transposed: (L, K, N).
     """
 
     kernels: Any
-    mixing: Any
-    output: Any
+    to_x: Any
+    to_y: Any
     upstream: Any
     transposed: Any
 
@@ -37,60 +39,62 @@ def stacked_weights(parameters):
     """Weights for rows, from parameters with one bias a kernel.
 
     Kernels and biases are halved, for t = tanh(a / 2). Weights w of a sum of sigmoids become w / 2 for the rows of t, and
-    the sum of w / 2 for the row of ones, because sigma(a) = (1 + t) / 2.
+    the sum of w / 2 for the row of ones, because sigma(a) = (1 + t) / 2. The residual, and the output so far, have weight 1.
 
     Returns: Weights. Source: Eq. (3) to (7), rewritten.
     """
     xp = namespace(parameters.kernels)
-    kernels, mixing, output = 0.5 * xp.flip(parameters.kernels, axis=-1), 0.5 * parameters.mixing, 0.5 * parameters.output
-    silent = xp.zeros_like(kernels[:, 0, :])
-    sums = [xp.sum(weights, axis=-1, keepdims=True) for weights in (mixing, output)]
+    kernels, output = 0.5 * xp.flip(parameters.kernels, axis=-1), 0.5 * parameters.output
+    mixing = xp.concat([0.5 * parameters.mixing, xp.zeros_like(output[:1, :])])
+    one, zero = xp.ones_like(output[:, :1]), xp.zeros_like(output[:, :1])
     return Weights(
         kernels=xp.concat([kernels, 0.5 * parameters.biases], axis=-1),
-        mixing=xp.concat([xp.ones_like(sums[0]), sums[0], mixing], axis=-1),
-        output=xp.reshape(xp.concat([silent, sums[1], output], axis=-1), (-1,)),
-        upstream=xp.stack([output, xp.concat([mixing, xp.zeros_like(output[:1, :])])], axis=-1),
+        to_x=xp.concat([one, xp.sum(mixing, axis=-1, keepdims=True), zero, mixing], axis=-1),
+        to_y=xp.concat([zero, xp.sum(output, axis=-1, keepdims=True), one, output], axis=-1),
+        upstream=xp.stack([output, mixing], axis=-1),
         transposed=xp.asarray(xp.matrix_transpose(kernels), copy=True),  # in order of its rows, which products like best
     )
 
 
 class Layer(NamedTuple):
-    """Views of one layer's rows for the forward pass, made once.
+    """Views of one layer's memory for the forward pass, made once.
 
-    copies: (K + 1, S), the ones included; t: (N, S); mixed: (N + 2, S), the undelayed copy, ones and t; x: (S,), where the
-    layer's input is written; delays: pairs (to, from), which make the delayed copies of it.
+    copies: (K + 1, S), the ones included; t: (N, S); mixed: (N + 3, S), the undelayed copy, ones, y and t; x, y: (S,), where
+    the layer's input and the output so far are written; delays: pairs (to, from), which bring them into the other rows.
     """
 
     copies: Any
     t: Any
     mixed: Any
     x: Any
+    y: Any
     delays: list
 
 
-def layer_views(rows, taps, x, delays):
-    """Layer for rows (K + 1 + N, S)."""
-    return Layer(rows[: taps + 1, :], rows[taps + 1 :, :], rows[taps - 1 :, :], x, delays)
+def layer_views(rows, taps, x, y, delays):
+    """Layer for rows (K + 2 + N, S)."""
+    return Layer(rows[: taps + 1, :], rows[taps + 2 :, :], rows[taps - 1 :, :], x, y, delays)
 
 
 def rows_of_layers(kernels, columns):
-    """Rows (L, K + 1 + N, S) for kernels (L, N, K) and S columns, all zeros but for the ones."""
+    """Rows (L, K + 2 + N, S) for kernels (L, N, K) and S columns, all zeros but for the ones."""
     layers, n, taps = kernels.shape
-    rows = namespace(kernels).zeros((layers, taps + 1 + n, columns), dtype=kernels.dtype, device=kernels.device)
+    rows = namespace(kernels).zeros((layers, taps + 2 + n, columns), dtype=kernels.dtype, device=kernels.device)
     rows[:, taps, :] = 1
     return rows
 
 
-def forward_pass(weights, layers, rows, y_hat, do):
-    """From layers[0].x to y_hat (S,), leaving the rows, here (L * (K + 1 + N), S), of every layer."""
+def forward_pass(weights, layers, y_hat, do):
+    """From layers[0].x, and zeros in layers[0].y, to y_hat (S,), leaving the rows of every layer."""
     for l, layer in enumerate(layers):
         for place, source in layer.delays:
             place[...] = source
         do.matmul(weights.kernels[l, ...], layer.copies, out=layer.t)
         do.tanh(layer.t, out=layer.t)
         if l + 1 < len(layers):
-            do.matmul(weights.mixing[l, :], layer.mixed, out=layers[l + 1].x)
-    do.matmul(weights.output, rows, out=y_hat)
+            do.matmul(weights.to_x[l, :], layer.mixed, out=layers[l + 1].x)
+            do.matmul(weights.to_y[l, :], layer.mixed, out=layers[l + 1].y)
+    do.matmul(weights.to_y[-1, :], layers[-1].mixed, out=y_hat)
 
 
 class _Part:
@@ -109,7 +113,7 @@ class _Part:
         self.rows = xp.reshape(rows, (-1, columns), copy=False)
         self.y_hat, self.upstream = zeros(columns), zeros(2, columns)
         self.da, self.scratch, self.dcopies = zeros(n, columns), zeros(n, columns), zeros(taps, columns)
-        self.dkernels, self.dmixing = zeros(layers, taps + 1, n), zeros(layers, n + 1)
+        self.dkernels, self.dmixing = zeros(layers, taps + 1, n), zeros(layers, n + 2)
         self.dy, self.dx = self.upstream[0, :], self.upstream[1, :]
         self.layers, self.backwards = [], []
         for l, dilation in enumerate(dilations):
@@ -118,9 +122,9 @@ class _Part:
                 delay, row = min(tau * dilation, samples), taps - 1 - tau
                 delays.append((in_clips(rows[l, row, :])[:, delay:], in_clips(x)[:, : samples - delay]))
                 advances.append((in_clips(self.dx)[:, : samples - delay], in_clips(self.dcopies[row, :])[:, delay:]))
-            self.layers.append(layer_views(rows[l, ...], taps, x, delays))
+            self.layers.append(layer_views(rows[l, ...], taps, x, rows[l, taps + 1, :], delays))
             self.backwards.append((rows[l, taps:, :], self.dkernels[l, ...], self.dmixing[l, :], advances))
-        self.x_clips, self.y_clips, self.dy_clips = in_clips(self.layers[0].x), in_clips(self.y_hat), in_clips(self.dy)
+        self.x_clips, self.y_clips, self.dy_clips = map(in_clips, (self.layers[0].x, self.y_hat, self.dy))
 
 
 def _backward_pass(weights, part, do):
@@ -128,9 +132,9 @@ def _backward_pass(weights, part, do):
     transpose, last = namespace(part.rows).matrix_transpose, len(part.layers) - 1
     part.dx[...] = 0
     for l in reversed(range(last + 1)):
-        layer, (ones_and_t, dkernels, dmixing, advances) = part.layers[l], part.backwards[l]
+        layer, (from_ones, dkernels, dmixing, advances) = part.layers[l], part.backwards[l]
         if l < last:
-            do.matmul(ones_and_t, part.dx, out=dmixing)
+            do.matmul(from_ones, part.dx, out=dmixing)
         do.matmul(weights.upstream[l, ...], part.upstream, out=part.da)
         do.times_slope(part.da, layer.t, part.scratch)
         do.matmul(layer.copies, transpose(part.da), out=dkernels)
@@ -194,7 +198,7 @@ def _plan(kernels, dilations, shape, warm_up):
         for a, b in itertools.pairwise(bounds):
             part = memory[b - a]
             part.x_clips[...] = x[a:b, :]
-            forward_pass(weights, part.layers, part.rows, part.y_hat, do)
+            forward_pass(weights, part.layers, part.y_hat, do)
             error = part.y_clips[:, warm_up:] - y[a:b, warm_up:]
             losses.append(xp.sum(error**2, axis=-1) / energy[a:b])
             part.dy_clips[:, warm_up:] = error * (2 / (clips * energy[a:b]))[:, None]
@@ -206,8 +210,8 @@ def _plan(kernels, dilations, shape, warm_up):
             xp.concat(losses),
             xp.flip(dkernels[..., :taps], axis=-1),
             dkernels[..., taps:],
-            dmixing[:, :1] + dmixing[:, 1:],
-            doutput[:, :1] + doutput[:, 1:],
+            dmixing[:, :1] + dmixing[:, 2:],  # what the ones give, and the rows of t; between them stands y
+            doutput[:, :1] + doutput[:, 2:],
         )
 
     return recorded(run, xp) if small else run

@@ -106,21 +106,24 @@ class _Network:
         self.block_size, self.dtype, self.taps = block_size, dtype, taps
         self.parameters = parameters.map(lambda array: xp.asarray(array, copy=True))
         self.weights, self.do = stacked_weights(parameters.astype(dtype)), in_place(xp)
-        self.rows, self.heard = rows_of_layers(self.weights.kernels[..., :-1], block_size), []
-        for dilation in parameters.dilations:  # what a layer heard before the block, and the block
-            self.heard.append(xp.zeros((taps - 1) * dilation + block_size, dtype=dtype, device=kernels.device))
+        self.rows = rows_of_layers(self.weights.kernels[:1, :, :-1], block_size)[0, ...]  # which all layers use in turn
+        self.heard = []
+        for dilation in parameters.dilations:  # what a layer heard before the block, and the block; below it the output so far
+            self.heard.append(xp.zeros((2, (taps - 1) * dilation + block_size), dtype=dtype, device=kernels.device))
         self._lay_out(block_size)
 
     def _lay_out(self, samples):
         """Views for blocks of so many samples; kept until one of another length comes."""
-        xp, taps, self.layers, self.histories, self.ends = namespace(self.rows), self.taps, [], [], []
-        for l, (heard, dilation) in enumerate(zip(self.heard, self.parameters.dilations)):
-            past, rows = (taps - 1) * dilation, self.rows[l, :, :samples]
-            delays = [(rows[tap, :], heard[tap * dilation : tap * dilation + samples]) for tap in range(taps)]
-            self.layers.append(layer_views(rows, taps, heard[past : past + samples], delays))
-            self.histories.append(heard[:past])
-            self.ends.append(heard[samples : samples + past])
-        self.samples, self.all_rows = samples, xp.reshape(self.rows, (-1, self.block_size), copy=False)[:, :samples]
+        taps, rows, self.samples = self.taps, self.rows[:, :samples], samples
+        self.layers, self.histories, self.ends = [], [], []
+        for heard, dilation in zip(self.heard, self.parameters.dilations):
+            past = (taps - 1) * dilation
+            x_and_y = heard[:, past : past + samples]
+            delays = [(rows[tap, :], heard[0, tap * dilation : tap * dilation + samples]) for tap in range(taps - 1)]
+            delays.append((rows[taps - 1 : taps + 2 : 2, :], x_and_y))
+            self.layers.append(layer_views(rows, taps, x_and_y[0, :], x_and_y[1, :], delays))
+            self.histories.append(heard[0, :past])
+            self.ends.append(heard[0, samples : samples + past])
 
     def __setstate__(self, state):  # of a copy or a pickle, in which views are arrays of their own
         vars(self).update(state)
@@ -140,13 +143,13 @@ class _Network:
             self._lay_out(x_block.shape[0])
         self.layers[0].x[...] = x_block
         y_block = namespace(x_block).empty_like(x_block)
-        forward_pass(self.weights, self.layers, self.all_rows, y_block, self.do)
+        forward_pass(self.weights, self.layers, y_block, self.do)
         for history, end in zip(self.histories, self.ends):
             self.do.move(history, end)
         return y_block
 
 
-def render(parameters, x, block_size=4096, progress=False):
+def render(parameters, x, block_size=8192, progress=False):
     """The network's output for a sound of any length, in memory that does not grow with it.
 
     The same as `forward`, whose activations take L (N + 1) numbers a sample, but through a `Stream` in blocks that fit into

@@ -59,18 +59,17 @@ def find_libraries():
 def bytes_of_step(parameters, clips, samples, itemsize=4):
     """What a `fast.Step` reads and writes, to whole signals of all clips: each operation its arguments and its result, once."""
     (layers, n, taps), whole = parameters.kernels.shape, clips * samples
-    rows, between = taps + 1 + n, layers - 1  # copies, ones and t of a layer; layers with one after them
+    rows, between = taps + 2 + n, layers - 1  # copies, ones, y and t of a layer; layers with one after them
     delayed = [sum(clips * max(0, samples - tau * d) for tau in range(1, taps)) for d in parameters.dilations]
     forward = 2 * sum(delayed) + whole * (
-        layers * (rows + 2 * n)  # kernels @ copies; tanh
-        + between * (n + 2 + 1)  # mixing @ rows
-        + layers * rows + 1  # output @ all rows
+        layers * (taps + 1 + n + 2 * n)  # kernels @ copies; tanh
+        + (2 * between + 1) * (n + 3 + 1)  # to_x and to_y @ rows
     )  # fmt: skip
     esr = whole * (2 + 13)  # x comes in; target^2, error, error^2, their sums, dy
     backward = 3 * sum(delayed[1:]) + whole * (
         1  # dx = 0
-        + layers * (2 + n + 3 * n + rows)  # upstream @ [dy, dx]; times 1 - t^2; copies @ da
-        + between * (n + 1 + 1)  # rows @ dx
+        + layers * (2 + n + 3 * n + taps + 1 + n)  # upstream @ [dy, dx]; times 1 - t^2; copies @ da
+        + between * (n + 2 + 1)  # rows @ dx
         + between * (n + taps + 3)  # transposed @ da; the undelayed copy's part of dx
         + layers * rows + 1  # all rows @ dy
     )  # fmt: skip

@@ -19,13 +19,14 @@ def gpu_speed(monkeypatch):
 @pytest.mark.parametrize(
     "sizes, samples, numbers",
     [
-        # One layer, one kernel, one tap, one sample. x: 2. Product: a copy and ones in, t out. tanh: 2. Output: 3 in, 1 out.
+        # One layer, one kernel, one tap, one sample. x: 2. Product: a copy and ones in, t out. tanh: 2. Output: 4 in, 1 out.
         # target^2: 2, its sum: 1, error: 3, error^2: 2, its sum: 1, times 2 / energy: 2, into dy: 2. dx = 0: 1.
-        # da: dy, dx in, one out. Slope: da and t in, da out. Copy, ones and da in. Copy, ones, t and dy in.
-        ((1, 1, 1), 1, 2 + 3 + 2 + 4 + (2 + 1 + 3 + 2 + 1 + 2 + 2) + 1 + 3 + 3 + 3 + 4),
+        # da: dy, dx in, one out. Slope: da and t in, da out. Copy, ones and da in. Copy, ones, y, t and dy in.
+        ((1, 1, 1), 1, 2 + 3 + 2 + 5 + (2 + 1 + 3 + 2 + 1 + 2 + 2) + 1 + 3 + 3 + 3 + 5),
         # Two layers of three kernels of two taps, ten samples. Delayed copies: 9 and 8 samples, in and out.
-        # Mixing: copy, ones, 3 t in, x out; its gradient: ones, 3 t, dx in. To dx: 3 da in, 2 copies out; 3 x 10 and 3 x 8.
-        ((2, 3, 2), 10, 20 + 2 * (9 + 8) + 2 * 10 * (6 + 6) + 60 + 130 + 130 + 10 + 2 * 10 * (5 + 9 + 6) + 50 + 50 + 54 + 130),
+        # Mixing and output, three times: copy, ones, y, 3 t in, x or y out; gradient of the mix: ones, y, 3 t, dx in.
+        # To dx: 3 da in, 2 copies out; 3 x 10 and 3 x 8.
+        ((2, 3, 2), 10, 20 + 2 * (9 + 8) + 2 * 10 * (6 + 6) + 210 + 130 + 10 + 2 * 10 * (5 + 9 + 6) + 60 + 50 + 54 + 150),
     ],
 )
 def test_bytes_by_hand(sizes, samples, numbers, gpu_speed):

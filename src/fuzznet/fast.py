@@ -156,7 +156,7 @@ class Step:
     """
 
     def __init__(self, warm_up=0):
-        self.warm_up, self._plan, self._run = warm_up, None, None
+        self.warm_up, self._plans = warm_up, {}  # of two shapes at most: the usual batch, and the last one of an epoch
 
     def __call__(self, parameters, x, y):
         check_clips(x, y, self.warm_up)
@@ -165,10 +165,12 @@ class Step:
             raise ValueError('got a bias over time: use bias="kernel", or `forward` and `backpropagate`')
         xp, own_type, cast = namespace(x, y, parameters.kernels), parameters.kernels.dtype, parameters.astype(x.dtype)
         plan = (x.shape, x.dtype, cast.kernels.shape, cast.dilations, xp)
-        if plan != self._plan:
-            self._plan, self._run = plan, _plan(cast.kernels, cast.dilations, x.shape, self.warm_up)
+        if plan not in self._plans:
+            if len(self._plans) == 2:
+                self._plans.clear()
+            self._plans[plan] = _plan(cast.kernels, cast.dilations, x.shape, self.warm_up)
         energy = target_energy(y[:, self.warm_up :], y[:, self.warm_up :])
-        losses, *gradients = self._run(*(getattr(cast, name) for name in Parameters.NAMES), x, y, energy)
+        losses, *gradients = self._plans[plan](*(getattr(cast, name) for name in Parameters.NAMES), x, y, energy)
         return losses, Parameters(*gradients, cast.dilations).astype(own_type)
 
 

@@ -41,7 +41,7 @@ def stacked_weights(parameters):
     Kernels and biases are halved, for t = tanh(a / 2). Weights w of a sum of sigmoids become w / 2 for the rows of t, and
     the sum of w / 2 for the row of ones, because sigma(a) = (1 + t) / 2. The residual, and the output so far, have weight 1.
 
-    Returns: Weights. Source: Eq. (3) to (7), rewritten.
+    Returns: Weights. Source: `network.forward`, rewritten.
     """
     xp = namespace(parameters.kernels)
     kernels, output = 0.5 * xp.flip(parameters.kernels, axis=-1), 0.5 * parameters.output

@@ -454,7 +454,7 @@ def parts_of_a_batch(parameters, seconds):
     x, y = batch(np.random.default_rng(2), 50, 1000)
     contestants, usual = {}, fast.CACHE_SAMPLES
     try:
-        for samples in (1000, 2000, 5000, 10_000, 25_000, 50_000):
+        for samples in (1000, 2000, 4000, 8000, 16_000, 25_000, 50_000):
             fast.CACHE_SAMPLES = samples
             contestants[samples] = partial(fast.Step(), parameters.astype(np.float32), x, y)
             contestants[samples]()  # now it has made its parts

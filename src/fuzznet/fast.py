@@ -14,7 +14,7 @@ from fuzznet.arrays import check_signal, in_place, namespace, recorded
 from fuzznet.loss import target_energy
 from fuzznet.network import Parameters, check_parameters
 
-CACHE_SAMPLES = 5000  # on a processor, of the clips of a part together: so few that a layer's rows stay in its cache
+CACHE_SAMPLES = 8000  # on a processor, of the clips of a part together: so few that a layer's rows stay in its cache
 RECORDED_SAMPLES = 50_000  # on a GPU: up to so many, starting operations takes longer than doing them
 
 

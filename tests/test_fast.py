@@ -22,6 +22,7 @@ def by_the_book(parameters, x, y, warm_up=0):
 
 
 def assert_same(found, expected, rtol=1e-11):
+    assert found[1].dilations == expected[1].dilations
     for (name, one), other in zip(arrays_of(found), dict(arrays_of(expected)).values()):
         assert one.shape == other.shape and one.dtype == other.dtype, name
         scale = np.max(np.abs(other), initial=0)
@@ -71,6 +72,20 @@ def test_remembers_nothing_of_the_batch_before(rng):
         assert_same(step(own, x[:clips], y[:clips]), by_the_book(own, x[:clips], y[:clips], 4))
     shorter, wider = x[:, :31], fuzznet.initialize(rng, layers=2, kernels=5, dilations=(4, 1))
     assert_same(step(wider, shorter, y[:, :31]), by_the_book(wider, shorter, y[:, :31], 4))
+
+
+def test_plans_of_two_shapes_are_kept_and_no_more(rng):
+    parameters, step, (x, y) = fuzznet.initialize(rng, layers=2), fast.Step(), sounds(rng, 7, 50)
+    for clips in (5, 2, 5, 2):  # the batches of two epochs
+        step(parameters, x[:clips], y[:clips])
+        kept = dict(step._plans) if clips == 2 else {}
+    assert len(kept) == 2
+    step(parameters, x[:5], y[:5])
+    assert all(step._plans[plan] is run for plan, run in kept.items())
+    step(parameters, x[:3], y[:3])
+    assert len(step._plans) == 1
+    step(parameters, x[:4], y[:4])
+    assert len(step._plans) == 2
 
 
 def test_a_batch_of_nan_leaves_no_trace(rng):
@@ -149,7 +164,7 @@ def test_memory_is_made_once(rng, library):
 def test_bad_calls_are_refused(rng):
     parameters, (x, y) = fuzznet.initialize(rng, layers=2), sounds(rng, 2, 30)
     over_time = fuzznet.initialize(rng, layers=2, bias="time", clip_length=30)
-    with pytest.raises(ValueError, match='got a bias over time: use bias="kernel"'):
+    with pytest.raises(ValueError, match=r'^got a bias over time: use bias="kernel", or `forward` and `backpropagate`$'):
         fast.Step()(over_time, x, y)
     with pytest.raises(ValueError, match="x has shape"):
         fast.Step()(parameters, x[0], y[0])

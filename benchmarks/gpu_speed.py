@@ -18,6 +18,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+from compare import difference, log, refuse, worst
 
 import fuzznet
 from fuzznet import fast, optimizers, training
@@ -26,12 +27,8 @@ from fuzznet.arrays import backend, to_numpy
 RESULT = Path(__file__).parent / "results/gpu_speed.md"
 GRAPH, CUBLAS = "fuzznet, graph", "fuzznet, cuBLAS"
 EAGER, COMPILED = ("PyTorch", "PyTorch, our layout"), "compiled"
-SIZES, SAMPLES, TOLERANCE = (5, 50, 500, 5000), 1000, 1e-5
+SIZES, SAMPLES = (5, 50, 500, 5000), 1000
 NOTES, CLIPS_A_NOTE = 624, 65
-
-
-def log(text):
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
 def find_libraries():
@@ -97,13 +94,6 @@ def reference(parameters, x, y, part=50):
     return np.concatenate(losses), np.concatenate(outputs), total
 
 
-def difference(found, expected):
-    """Largest difference of an array, or of any array of gradients, relative to its largest value."""
-    if isinstance(expected, fuzznet.Parameters):
-        return max(difference(getattr(found, name), getattr(expected, name)) for name in expected.NAMES)
-    return float(np.max(np.abs(np.asarray(found) - expected)) / np.max(np.abs(expected)))
-
-
 class Contestants:
     """All that take turns at one size of batch: {name: step}, and how far each is from the reference."""
 
@@ -123,7 +113,7 @@ class Contestants:
                     step()
                 its_losses, its_gradients = step()
                 errors = difference(to_numpy(its_losses), losses), difference(its_gradients.map(to_numpy), gradients)
-                self.steps[name], self.errors[name] = step, max(own_error, *errors)
+                self.steps[name], self.errors[name] = step, worst(own_error, *errors)
         x_torch, y_torch = (torch.tensor(array, device=device) for array in (x_here, y_here))
         for kind, name in zip((peers.Conv, peers.Rows), EAGER):
             for mode in (None, "default", "reduce-overhead")[: 3 if clips <= 50 else 2]:
@@ -148,7 +138,7 @@ class Contestants:
         loss, (losses, output, gradients) = step().item(), expected
         errors = [abs(loss - np.mean(losses)) / np.mean(losses), difference(peers.gradients_of(network), gradients)]
         errors.append(difference((network if call is None else call)(x).detach().cpu().numpy(), output))
-        self.steps[name], self.errors[name] = step, max(errors)
+        self.steps[name], self.errors[name] = step, worst(*errors)
 
 
 def race(steps, synchronize, seconds, burst=5):
@@ -197,9 +187,7 @@ def measure(xp, torch, device, synchronize, sizes=SIZES, samples=SAMPLES, clips=
     for size in sizes:
         log(f"{size} x {samples}: building and comparing")
         everybody.append(Contestants(parameters, size, samples, xp, torch, device))
-    wrong = {f"{each.clips}: {name}": e for each in everybody for name, e in each.errors.items() if not e <= TOLERANCE}
-    if wrong:
-        sys.exit(f"parity fails, so nothing is timed: {wrong} above {TOLERANCE}")
+    refuse({f"{each.clips}: {name}": error for each in everybody for name, error in each.errors.items()})
     per_s = bandwidth(xp, synchronize, copy)
     log(f"memory: {per_s / 1e9:.0f} GB/s by copies")
     lines = [f"Memory reads and writes {per_s / 1e9:.0f} GB/s, by copies of a large array.", ""]
@@ -218,7 +206,7 @@ def measure(xp, torch, device, synchronize, sizes=SIZES, samples=SAMPLES, clips=
             if median < times[shipped] and name not in (GRAPH, CUBLAS):
                 behind.append((each.clips, name))
         lines += [f"| {each.clips} x {samples} | {name} | failed: {error} | | | |" for name, error in each.failures.items()]
-    largest = max(error for each in everybody for error in each.errors.values())
+    largest = worst(*(error for each in everybody for error in each.errors.values()))
     lines += ["", f"Everybody's ESR, outputs and gradients agree with float64 to {largest:.1e}.", "", "Goals:", ""]
     eager = [f"{clips}: {name}" for clips, name in behind if COMPILED not in name]
     compiled = [f"{clips}: {name}" for clips, name in behind if COMPILED in name and clips == sizes[0]]

@@ -1,8 +1,8 @@
 """The same training step in other people's terms: PyTorch twice, loops by definition, C, and neural-amp-modeler for scale."""
 
 import ctypes
+import functools
 import math
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from compare import log
 
 from fuzznet import Parameters
 
@@ -138,17 +139,21 @@ def step_by_definition(parameters, x, y):
     return loss, Parameters(*map(np.array, (dk, db, dw, do)), parameters.dilations)
 
 
+@functools.cache
 def compiled_c():
-    """The step as one plain fused loop in C (limit.c), compiled here, or None without gcc: what NumPy's form leaves undone.
+    """The step as plain fused loops in C (limit.c), compiled here, or None where gcc can't: what NumPy's form leaves undone.
 
     Returns: a function of float32 parameters, x and y (B, T), to the ESR of each clip and the gradients.
     """
-    if shutil.which("gcc") is None:
-        return None
-    folder = Path(tempfile.mkdtemp(prefix="fuzznet-"))
-    command = ["gcc", "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-o", folder / "limit.so"]
-    subprocess.run([*command, Path(__file__).with_name("limit.c"), "-lm"], check=True)
-    library = ctypes.CDLL(str(folder / "limit.so"))
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "limit.so"
+        command = ["gcc", "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-o", target]
+        try:
+            subprocess.run([*command, Path(__file__).with_name("limit.c"), "-lm"], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            log(f"no race against C: {error}")
+            return None
+        library = ctypes.CDLL(str(target))
 
     def pointer(array):
         return array.ctypes.data_as(ctypes.c_void_p)

@@ -3,9 +3,10 @@
     python benchmarks/speed.py              all of it, under ten minutes; writes benchmarks/results/speed.json and speed.md
     python benchmarks/speed.py --quick      the main rows, under a minute; prints only
 
-First every contestant's output and gradients are compared with the package's in float64; where they differ by more than 1e-5,
-it exits with 1, and nothing is timed. Contestants take turns in short bursts, so that a machine that slows down slows all;
-each ratio is the median over the turns of one burst's median over another's. It needs the extra `bench`.
+Before each race every contestant's ESR, gradients and outputs are compared with the plain package's in float64; where they
+differ by more than 1e-5, or a stream from the whole by more than 1e-6, it exits with 1. Contestants take turns in short bursts,
+so that a machine that slows down slows all; each ratio is the median over the turns of one burst's median over another's.
+It needs the extra `bench`.
 """
 
 import argparse
@@ -21,6 +22,8 @@ from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # the most that is used; each row says how many it had
+os.environ.setdefault("VECLIB_MAXIMUM_THREADS", "1")  # on a Mac, whose library can't be told later
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")  # its idle threads sleep at once and leave the core to others
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 import numpy as np
@@ -28,10 +31,12 @@ import numpy as np
 try:
     import threadpoolctl
     import torch
+    import torch.nn.functional as F
 except ImportError as error:
     sys.exit(f"{error}: install the extra `bench`, or call `make bench`, which does")
 
 import peers
+from compare import difference, log, refuse, worst
 
 import fuzznet
 from fuzznet import experiments, fast, optimizers, recordings, streaming, training
@@ -39,11 +44,6 @@ from fuzznet import experiments, fast, optimizers, recordings, streaming, traini
 RESULTS = Path(__file__).parent / "results"
 PLAIN, FAST, CONV, ROWS = "plain NumPy", "fast NumPy", "PyTorch", "PyTorch, our layout"
 COMPILED, COMPILED_ROWS, C, LOOPS = "torch.compile", "torch.compile, our layout", "fused C", "loops"
-TOLERANCE = 1e-5
-
-
-def log(text):
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
 def set_threads(count):
@@ -51,31 +51,31 @@ def set_threads(count):
     threadpoolctl.threadpool_limits(count, user_api="blas")
 
 
-def race(contestants, seconds, burst_s=0.02):
-    """Let functions take turns, in bursts, for so many seconds in all.
+def race(contestants, seconds, turns=15, burst_s=0.02):
+    """Let functions take turns, in bursts, for so many seconds in all, and at least so many turns.
 
-    Returns: {name: {"median_s": its median, "times_fast": median over turns of its burst over that of FAST, where FAST runs}}.
+    Returns: {name: {"median_s": its median, "turns": how many, "times_fast": median over the turns of its burst's median over
+    that of FAST, where FAST runs}}.
     """
     repeats, times = {}, {name: [] for name in contestants}
     for name, function in contestants.items():
+        function()
         start = time.perf_counter()
         function()
-        if time.perf_counter() - start < 0.5:
-            start = time.perf_counter()
-            function()
-        spent = time.perf_counter() - start
-        repeats[name] = 1 if spent > 0.5 else int(np.clip(burst_s / spent, 2, 200))
+        repeats[name] = int(np.clip(burst_s / (time.perf_counter() - start), 2, 200))
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[next(iter(times))]) < 3:
+    while time.perf_counter() < end or len(times[next(iter(times))]) < turns:
         for name, function in contestants.items():
             burst = []
             for _ in range(repeats[name]):
                 start = time.perf_counter()
                 function()
                 burst.append(time.perf_counter() - start)
-            times[name].append(burst[1:] or burst)  # the first of several finds the caches full of somebody else's numbers
+            times[name].append(burst[1:])  # the first one finds the caches full of somebody else's numbers
     medians = {name: np.array([np.median(burst) for burst in bursts]) for name, bursts in times.items()}
-    found = {name: {"median_s": float(np.median(np.concatenate(bursts)))} for name, bursts in times.items()}
+    found = {
+        name: {"median_s": float(np.median(np.concatenate(bursts))), "turns": len(bursts)} for name, bursts in times.items()
+    }
     for name in found if FAST in found else ():
         found[name]["times_fast"] = float(np.median(medians[name] / medians[FAST]))
     return found
@@ -93,44 +93,6 @@ def batch(rng, clips, samples, dtype="float32"):
     return x.astype(dtype), np.tanh(2 * x + 0.3).astype(dtype)
 
 
-def difference(found, expected):
-    """Largest difference of outputs or of any array of gradients, relative to its largest value."""
-    if isinstance(expected, fuzznet.Parameters):
-        names = expected.NAMES
-        return max(difference(getattr(found, name), getattr(expected, name)) for name in names)
-    return float(np.max(np.abs(np.asarray(found) - expected)) / np.max(np.abs(expected)))
-
-
-def check_parity(parameters, compiled):
-    """{contestant: largest difference from the package in float64}, outputs and gradients. Exits with 1 above TOLERANCE."""
-    x, y = batch(np.random.default_rng(1), 5, 1000, "float64")
-    output = fuzznet.forward(parameters, x)[0]
-    losses, gradients = plain_step(parameters, x, y)
-    x32, y32, single = x.astype("float32"), y.astype("float32"), parameters.astype(np.float32)
-    found = {}
-    for name, step in ((PLAIN, plain_step), (FAST, fast.Step()), *([(C, peers.compiled_c())] if peers.compiled_c() else [])):
-        its_losses, its_gradients = step(single, x32, y32)
-        found[name] = max(difference(its_losses, losses), difference(its_gradients, gradients))
-    rendered = np.stack([streaming.render(single, clip) for clip in x32])
-    found[FAST] = max(found[FAST], difference(rendered, output))
-    for name, network, call in torch_contestants(parameters, torch.float32, compiled):
-        loss = peers.torch_step(network, torch.tensor(x32), torch.tensor(y32), call)
-        with torch.no_grad():
-            its_output = (network if call is None else call)(torch.tensor(x32)).numpy()
-        errors = [difference(peers.gradients_of(network), gradients), difference(its_output, output)]
-        found[name] = max(*errors, abs(loss.item() - losses.mean()) / losses.mean())
-    short = slice(0, 1), slice(0, 150)
-    loss, its_gradients = peers.step_by_definition(parameters, x[short][0], y[short][0])
-    losses, gradients = plain_step(parameters, x[short], y[short])
-    found[LOOPS] = max(difference(loss, losses), difference(its_gradients, gradients))
-    for name, error in found.items():
-        log(f"parity: {name} differs by {error:.1e}")
-    wrong = {name: error for name, error in found.items() if not error <= TOLERANCE}
-    if wrong:
-        sys.exit(f"parity fails, so nothing is timed: {wrong} above {TOLERANCE}")
-    return found
-
-
 def torch_contestants(parameters, dtype, compiled):
     """(name, network, compiled form or None) for each form of the network in PyTorch."""
     for kind, name, compiled_name in ((peers.Conv, CONV, COMPILED), (peers.Rows, ROWS, COMPILED_ROWS)):
@@ -142,23 +104,36 @@ def torch_contestants(parameters, dtype, compiled):
 
 
 def training_step(parameters, clips, dtype, compiled, seconds):
-    """One row of steps: how long each contestant takes for a batch of `clips` clips of 1000 samples."""
+    """One race of steps, for batches of `clips` clips of 1000 samples, after everybody's numbers were compared."""
     x, y = batch(np.random.default_rng(2), clips, 1000, dtype)
     own, x_torch, y_torch = parameters.astype(dtype), torch.tensor(x), torch.tensor(y)
+    losses, gradients = plain_step(parameters, x.astype(np.float64), y.astype(np.float64))
+    output, errors = fuzznet.forward(parameters, x.astype(np.float64))[0], {}
     contestants = {FAST: partial(fast.Step(), own, x, y), PLAIN: partial(plain_step, own, x, y)}
+    if dtype == "float32" and peers.compiled_c() is not None:
+        contestants[C] = partial(peers.compiled_c(), own, x, y)
+    for name, step in contestants.items():
+        its_losses, its_gradients = step()
+        errors[name] = worst(difference(its_losses, losses), difference(its_gradients, gradients))
     for name, network, call in torch_contestants(parameters, getattr(torch, dtype), compiled):
-        contestants[name] = partial(peers.torch_step, network, x_torch, y_torch, call)
-        if call is not None:
-            start = time.perf_counter()
-            contestants[name]()
-            log(f"{name}: compiled in {time.perf_counter() - start:.0f} s")
+        step = partial(peers.torch_step, network, x_torch, y_torch, call)
+        try:
+            loss = step().item()
+            with torch.no_grad():
+                its_output = (network if call is None else call)(x_torch).numpy()
+        except Exception as error:  # a compiler may fail in many ways, or be missing, and the others can still race
+            log(f"{name} fails: {(str(error).splitlines() or [type(error).__name__])[0]}")
+            continue
+        found = difference(loss, losses.mean()), difference(its_output, output)
+        errors[name], contestants[name] = worst(*found, difference(peers.gradients_of(network), gradients)), step
+    log("differences from float64: " + ", ".join(f"{name} {error:.1e}" for name, error in errors.items()))
+    refuse(errors)
+    times = race(contestants, seconds)
     if dtype == "float32":
-        step = peers.compiled_c()
-        if step is not None:
-            contestants[C] = partial(step, own, x, y)
-        for name, network in peers.amp_modelers().items():
-            contestants[name] = partial(nam_step, network, x_torch, y_torch)
-    return race(contestants, seconds)
+        steps = {name: partial(nam_step, network, x_torch, y_torch) for name, network in peers.amp_modelers().items()}
+        for name, row in race({FAST: contestants[FAST], **steps}, 0, turns=3).items():
+            times.setdefault(name, row)
+    return {"errors": errors, "times": times}
 
 
 def nam_step(network, x, y):
@@ -168,56 +143,72 @@ def nam_step(network, x, y):
 
 
 def loops_step(parameters):
-    """Seconds for a clip of 200 samples in plain loops, times 25, as the loops' cost is in proportion to samples."""
-    x, y = batch(np.random.default_rng(2), 1, 200, "float64")
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        peers.step_by_definition(parameters, x[0], y[0])
-        times.append(time.perf_counter() - start)
-    return 25 * float(np.median(times))
-
-
-def in_blocks(network, x, block=16384, past=510):
-    """A long sound through a PyTorch network in blocks that fit into a cache, each with the samples before it."""
-    with torch.inference_mode():
-        pieces = [network(x[None, max(0, s - past) : s + block])[0, min(s, past) :] for s in range(0, len(x), block)]
-        return torch.cat(pieces)
+    """Seconds for a clip of 1000 samples in plain loops, times 5, after a comparison: one row of clips after another."""
+    x, y = batch(np.random.default_rng(2), 1, 1000, "float64")
+    start = time.perf_counter()
+    loss, gradients = peers.step_by_definition(parameters, x[0], y[0])
+    spent = time.perf_counter() - start
+    losses, expected = plain_step(parameters, x, y)
+    refuse({LOOPS: worst(difference(loss, losses), difference(gradients, expected))})
+    return 5 * spent
 
 
 def whole(network, x):
     with torch.inference_mode():
-        return network(x[None, :])[0]
+        return network(torch.tensor(x)[None, :])[0]
 
 
-def inference(parameters, seconds_of_sound, compiled, seconds):
-    """A whole sound at 44.1 kHz, float32."""
+def in_blocks(network, x, block=16384, past=510):
+    """A long sound through a PyTorch network in blocks that fit into a cache, each with the samples before it.
+
+    All but the first block have one length, since a compiled network is made for one.
+    """
+    x, starts = torch.tensor(x), range(0, len(x), block)
+    with torch.inference_mode():
+        first = network(x[None, : past + block])[0]
+        padded = F.pad(x, (0, -len(x) % block))
+        rest = [network(padded[None, s - past : s + block])[0, past:] for s in starts[1:]]
+        return torch.cat([first[:block], *rest])[: len(x)]
+
+
+def nam_in_blocks(network, x, block=16384):
+    past = network.receptive_field - 1
+    padded = F.pad(torch.tensor(x), (past, -len(x) % block))
+    with torch.inference_mode():
+        pieces = [network(padded[None, s : s + block + past], pad_start=False)[0] for s in range(0, len(x), block)]
+        return torch.cat(pieces)[: len(x)]
+
+
+def inference(parameters, seconds_of_sound, compiled, seconds, turns):
+    """A whole sound at 44.1 kHz, float32, after a comparison on the first part of it."""
     x = np.random.default_rng(3).normal(size=round(44100 * seconds_of_sound)).astype(np.float32)
-    single, x_torch = parameters.astype(np.float32), torch.tensor(x)
-    contestants = {FAST: partial(streaming.render, single, x), PLAIN: lambda: fuzznet.forward(single, x)[0]}
-    for name, network, _ in torch_contestants(parameters, torch.float32, False):
-        contestants[name] = partial(whole, network, x_torch)
-        contestants[f"{name}, in blocks"] = partial(in_blocks, network, x_torch)
-    if compiled:  # for blocks of one length: those that PyTorch likes best, which must not change
-        clips = torch.nn.functional.pad(x_torch, (510, -len(x) % 16384)).unfold(0, 16384 + 510, 16384)
-        for name, _, call in torch_contestants(parameters, torch.float32, True):
-            if call is not None:
-                contestants[f"{name}, in blocks"] = partial(one_by_one, call, clips)
-    for name, network in peers.amp_modelers().items():
-        contestants[f"{name}, in blocks"] = partial(in_blocks, lambda x, n=network: n(x, pad_start=True), x_torch)
-    found = race(contestants, seconds, burst_s=0)
+    single = parameters.astype(np.float32)
+    contestants = {FAST: partial(streaming.render, single), PLAIN: lambda sound: fuzznet.forward(single, sound)[0]}
+    for name, network, call in torch_contestants(parameters, torch.float32, compiled):
+        if call is None:
+            contestants[name] = partial(whole, network)
+        contestants[f"{name}, in blocks"] = partial(in_blocks, network if call is None else call)
+    short, errors = x[: 3 * 16384 + 100], {}
+    expected = fuzznet.forward(parameters, short.astype(np.float64))[0]
+    for name, function in list(contestants.items()):
+        try:
+            errors[name] = difference(np.asarray(function(short)), expected)
+        except Exception as error:  # as above
+            log(f"{name} fails: {(str(error).splitlines() or [type(error).__name__])[0]}")
+            del contestants[name]
+    log("differences from float64: " + ", ".join(f"{name} {error:.1e}" for name, error in errors.items()))
+    refuse(errors)
+    times = race({name: partial(function, x) for name, function in contestants.items()}, seconds, turns, burst_s=0)
+    steps = {f"{name}, in blocks": partial(nam_in_blocks, network, x) for name, network in peers.amp_modelers().items()}
+    for name, row in race({FAST: partial(streaming.render, single, x), **steps}, 0, turns=2, burst_s=0).items():
+        times.setdefault(name, row)
     memory = {}
     for length in (len(x) // 4, len(x)):
         tracemalloc.start()
         y = streaming.render(single, x[:length])
         memory[length] = tracemalloc.get_traced_memory()[1] - y.nbytes
         tracemalloc.stop()
-    return {"seconds_of_sound": seconds_of_sound, "times": found, "peak_bytes_beyond_output": memory}
-
-
-def one_by_one(call, clips):
-    with torch.inference_mode():
-        return torch.cat([call(clip[None, :])[0, 510:] for clip in clips])
+    return {"seconds_of_sound": seconds_of_sound, "errors": errors, "times": times, "peak_bytes_beyond_output": memory}
 
 
 def stream_blocks(parameters, x, size, blocks):
@@ -233,7 +224,7 @@ def stream_blocks(parameters, x, size, blocks):
 
 
 def stream_rows(parameters, blocks):
-    """For each size of block: median and 99.9th percentile in seconds, and the largest error, relative to the peak."""
+    """For each size of block: median and 99.9th percentile in seconds, and the largest error, in times of the peak."""
     x = np.random.default_rng(4).normal(size=60 * 1024).astype(np.float32)
     single, rows = parameters.astype(np.float32), []
     offline = fuzznet.forward(single, x)[0]
@@ -244,6 +235,7 @@ def stream_rows(parameters, blocks):
         row = {"block": size, "median_s": float(np.median(times)), "p999_s": float(np.quantile(times, 0.999))}
         row["error"] = float(np.max(np.abs(joined - offline[: len(whole)])) / np.max(np.abs(offline)))
         rows.append(row)
+    refuse({f"stream in blocks of {row['block']}": row["error"] for row in rows}, tolerance=1e-6)
     return rows
 
 
@@ -272,12 +264,13 @@ def soak(parameters, minutes):
             y[at : at + size] = stream(x[at : at + size])
             at += size
         reference = check(x.astype(np.float64))
-        tenth = max(tenth, float(np.max(np.abs(y - reference)) / np.max(np.abs(reference))))
+        tenth = worst(tenth, difference(y, reference))
         if (second + 1) % (seconds // 10) == 0:
             errors.append(tenth)
             lengths.append(tracemalloc.get_traced_memory()[0])
             tenth = 0
     tracemalloc.stop()
+    refuse({f"tenth {k} of the soak": error for k, error in enumerate(errors)}, tolerance=1e-6)
     return {"minutes": minutes, "errors": errors, "growth_bytes": lengths[-1] - lengths[1]}
 
 
@@ -408,44 +401,48 @@ def anatomy(seconds):
 def parts_of_the_step(parameters, seconds):
     """Where one fast step of 5 x 1000 goes: each kind of operation run by itself, on the step's own memory."""
     single, (x, y) = parameters.astype(np.float32), batch(np.random.default_rng(2), 5, 1000)
-    step = fast.Step()
-    step(single, x, y)
     weights = fast.stacked_weights(single)
     part = fast._Part(single.kernels, single.dilations, 5, 1000)
     part.x_clips[...] = x
     fast.forward_pass(weights, part.layers, part.y_hat, fast.in_place(fast.namespace(x)))
-    layers = list(zip(range(len(part.layers)), part.layers, part.backwards))
+    layers = list(zip(part.layers, part.backwards, weights.kernels, weights.to_x, weights.to_y, weights.upstream))
+    between = list(zip(part.layers[:-1], part.layers[1:], part.backwards, weights.transposed[1:]))
 
     def products():
-        for l, layer, (from_ones, dkernels, dmixing, _) in layers:
-            np.matmul(weights.kernels[l], layer.copies, out=layer.t)
-            np.matmul(from_ones, part.dx, out=dmixing)
-            np.matmul(weights.upstream[l], part.upstream, out=part.da)
+        for layer, (_, dkernels, _, _), kernels, _, _, upstream in layers:
+            np.matmul(kernels, layer.copies, out=layer.t)
+            np.matmul(upstream, part.upstream, out=part.da)
             np.matmul(layer.copies, part.da.T, out=dkernels)
-            if l < 7:
-                np.matmul(weights.to_x[l], layer.mixed, out=part.dx)
-                np.matmul(weights.to_y[l], layer.mixed, out=part.dy)
-                np.matmul(weights.transposed[l], part.da, out=part.dcopies)
+        for (layer, _, _, to_x, to_y, _), (_, after, (from_ones, _, dmixing, _), transposed) in zip(layers, between):
+            np.matmul(to_x, layer.mixed, out=after.x)
+            np.matmul(to_y, layer.mixed, out=after.y)
+            np.matmul(from_ones, part.dx, out=dmixing)
+            np.matmul(transposed, part.da, out=part.dcopies)
+        np.matmul(weights.to_y[-1], part.layers[-1].mixed, out=part.y_hat)
         np.matmul(part.rows, part.dy)
 
     def tanhs():
-        for _, layer, _ in layers:
+        for layer in part.layers:
             np.tanh(layer.t, out=part.da)
 
     def passes():
-        for _, layer, _ in layers:
+        for layer in part.layers:
             np.multiply(layer.t, layer.t, out=part.scratch)
             np.subtract(1, part.scratch, out=part.scratch)
             np.multiply(layer.t, part.scratch, out=part.da)
 
     def moves():
-        for _, layer, (_, _, _, advances) in layers:
-            for place, source in (*layer.delays, *advances):
+        part.dx[...] = 0
+        for layer in part.layers:
+            for place, source in layer.delays:
                 place[...] = source
+        for _, _, _, advances in part.backwards[1:]:
+            for place, source in advances:
+                place += source
 
     part.upstream[...] = part.da[...] = part.dcopies[...] = 0
     pieces = {"products": products, "tanh": tanhs, "passes": passes, "moves": moves}
-    found = race({FAST: partial(step, single, x, y), **pieces}, seconds)
+    found = race({FAST: partial(fast.Step(), single, x, y), **pieces}, seconds)
     return {name: row["median_s"] for name, row in found.items()}
 
 
@@ -470,12 +467,13 @@ def machine():
     if Path("/proc/cpuinfo").exists():
         models = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
         name = models[0] if models else name
-    blas = next(pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas")
+    blas = next((pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"), None)
     versions = {"Python": platform.python_version(), "NumPy": np.__version__, "PyTorch": torch.__version__}
-    kernels = f"{blas['internal_api']} {blas['version']}, kernels for {blas['architecture']}"
+    kernels = "not known" if blas is None else f"{blas['internal_api']} {blas['version']}, kernels for {blas['architecture']}"
+    chosen = " ".join(f"{name}={value}" for name, value in os.environ.items() if name.startswith("OPENBLAS_"))
     vectors = torch.backends.cpu.get_cpu_capability()
     return {
-        "date": str(datetime.date.today()), "processor": name, "cores": os.cpu_count(), "BLAS": kernels,
+        "date": str(datetime.date.today()), "processor": name, "cores": os.cpu_count(), "BLAS": kernels, "set": chosen,
         "PyTorch's vectors": vectors, "system": f"{platform.system()} {platform.machine()}", **versions,
     }  # fmt: skip
 
@@ -484,27 +482,26 @@ def measure(quick):
     parameters = fuzznet.initialize(np.random.default_rng(0))
     torch.manual_seed(0)
     set_threads(1)
-    found = {"machine": machine(), "parity": check_parity(parameters, compiled=not quick), "steps": []}
+    found = {"machine": machine(), "steps": [], "inference": []}
     cases = [(1, "float32", 5), (1, "float32", 50)]
     if not quick:
         cases += [(1, "float64", 5), (1, "float64", 50), (2, "float32", 5), (2, "float32", 50)]
+    found["loops_5x1000_s"] = loops_step(parameters)
     for threads, dtype, clips in cases:
         log(f"training step, {clips} x 1000, {dtype}, threads: {threads}")
         set_threads(threads)
         torch.compiler.reset()
-        times = training_step(parameters, clips, dtype, not quick, 4 if quick else 8)
-        found["steps"].append({"threads": threads, "dtype": dtype, "clips": clips, "times": times})
-    found["loops_5x1000_s"] = loops_step(parameters)
-    found["inference"] = []
+        row = training_step(parameters, clips, dtype, not quick, 3 if quick else 8)
+        found["steps"].append({"threads": threads, "dtype": dtype, "clips": clips, **row})
     for threads in (1,) if quick else (1, 2):
         log(f"inference of a long sound, threads: {threads}")
         set_threads(threads)
         torch.compiler.reset()
-        row = inference(parameters, 10 if quick else 60, not quick and threads == 1, 5 if quick else 30)
+        row = inference(parameters, 10 if quick else 60, not quick, 3 if quick else 30, 3 if quick else 9)
         found["inference"].append({"threads": threads, **row})
     set_threads(1)
     log("streaming")
-    found["streaming"] = stream_rows(parameters, 2000 if quick else 20_000)
+    found["streaming"] = stream_rows(parameters, 10_000 if quick else 20_000)
     found["odd sounds"] = odd_sounds(parameters, 1 if quick else 4)
     found["anatomy"], found["parts"] = anatomy(1 if quick else 5), parts_of_the_step(parameters, 1 if quick else 5)
     if quick:

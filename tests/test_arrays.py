@@ -105,7 +105,6 @@ CALLS = {
     signals.sine: (lambda t: signals.sine(t, 3), X[0]),
     signals.square: (lambda t: signals.square(t, 3), X[0]),
     streaming.overlap_add: (lambda x: streaming.overlap_add(lambda c: c**2, x, 10), SOUND),
-    streaming.render: (lambda p, x: streaming.render(p, x, 32), PARAMETERS, SOUND),
     streaming.render: (lambda p, x: streaming.render(p, x, 30), PARAMETERS, SOUND),
     streaming.Stream: (lambda p, x: fuzznet.Stream(p, 100)(x), PARAMETERS, SOUND),
     streaming.Stream.change: (change, PARAMETERS, PARAMETERS.map(np.cos), SOUND),

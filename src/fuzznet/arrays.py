@@ -89,7 +89,7 @@ def in_place(xp, recordable=False):
     """
     if array_api_compat.is_numpy_namespace(xp):
         return InPlace(np.matmul, np.tanh, _times_slope, np.copyto)
-    if array_api_compat.is_cupy_namespace(xp):
+    if on_gpu(xp):
         return _cupy_in_place(recordable)
 
     def copied(function):
@@ -145,12 +145,17 @@ def _cupy_in_place(recordable):
     return InPlace(matmul if recordable else cupy.matmul, cupy.tanh, times_slope, move)
 
 
+def on_gpu(xp):
+    """Whether a library computes on a GPU: CuPy does."""
+    return array_api_compat.is_cupy_namespace(xp)
+
+
 def recorded(function, xp):
     """The function itself; with CuPy, its work on the GPU recorded at the first call, and played back with one start.
 
     function: from arrays to a tuple of arrays, always of the same shapes; it must not bring anything back from the GPU.
     """
-    return _Graph(function) if array_api_compat.is_cupy_namespace(xp) else function
+    return _Graph(function) if on_gpu(xp) else function
 
 
 class _Graph:

@@ -8,9 +8,7 @@ output so far, and N rows of t.
 import itertools
 from typing import Any, NamedTuple
 
-from array_api_compat import is_cupy_namespace
-
-from fuzznet.arrays import check_signal, in_place, namespace, recorded
+from fuzznet.arrays import check_signal, in_place, namespace, on_gpu, recorded
 from fuzznet.loss import target_energy
 from fuzznet.network import Parameters, check_parameters
 
@@ -52,7 +50,7 @@ def stacked_weights(parameters):
         to_x=xp.concat([one, xp.sum(mixing, axis=-1, keepdims=True), zero, mixing], axis=-1),
         to_y=xp.concat([zero, xp.sum(output, axis=-1, keepdims=True), one, output], axis=-1),
         upstream=xp.stack([output, mixing], axis=-1),
-        transposed=xp.asarray(xp.matrix_transpose(kernels), copy=True),  # in order of its rows, which products like best
+        transposed=xp.matrix_transpose(kernels),
     )
 
 
@@ -147,8 +145,9 @@ def _backward_pass(weights, part, do):
 class Step:
     """The ESR of a batch and its exact gradients, in place of forward, esr, esr_gradient and backpropagate.
 
-    It keeps its memory from call to call, for batches of the same shape. NumPy takes a few clips at a time, so that what one
-    layer leaves is still in the cache when the next one asks for it. CuPy takes all; a small batch is one CUDA graph.
+    It keeps its memory from call to call, for batches of the same shape, and so serves one thread at a time. NumPy takes a few
+    clips at a time, so that what one layer leaves is still in the cache when the next one asks for it. CuPy takes all; a small
+    batch is one CUDA graph.
 
     warm_up: samples at the start of each clip that are heard but not judged. A call takes parameters with one bias a kernel,
     and clips x, y (B, T); it returns the ESR of each clip, (B,), and the gradients of their mean, Parameters.
@@ -156,20 +155,23 @@ class Step:
     """
 
     def __init__(self, warm_up=0):
-        self.warm_up, self._plans = warm_up, {}  # of two shapes at most: the usual batch, and the last one of an epoch
+        self._warm_up, self._plans = warm_up, {}  # of two shapes at most: the usual batch, and the last one of an epoch
+
+    def __getstate__(self):  # for a copy or a pickle, which makes memory of its own
+        return {**vars(self), "_plans": {}}
 
     def __call__(self, parameters, x, y):
-        check_clips(x, y, self.warm_up)
+        check_clips(x, y, self._warm_up)
         check_parameters(parameters, x)
         if parameters.biases.shape[-1] != 1:
             raise ValueError('got a bias over time: use bias="kernel", or `forward` and `backpropagate`')
         xp, own_type, cast = namespace(x, y, parameters.kernels), parameters.kernels.dtype, parameters.astype(x.dtype)
-        plan = (x.shape, x.dtype, cast.kernels.shape, cast.dilations, xp)
+        plan = (x.shape, x.dtype, cast.kernels.shape, tuple(cast.dilations), xp)
         if plan not in self._plans:
             if len(self._plans) == 2:
                 self._plans.clear()
-            self._plans[plan] = _plan(cast.kernels, cast.dilations, x.shape, self.warm_up)
-        energy = target_energy(y[:, self.warm_up :], y[:, self.warm_up :])
+            self._plans[plan] = _plan(cast.kernels, cast.dilations, x.shape, self._warm_up)
+        energy = target_energy(y[:, self._warm_up :], y[:, self._warm_up :])
         losses, *gradients = self._plans[plan](*(getattr(cast, name) for name in Parameters.NAMES), x, y, energy)
         return losses, Parameters(*gradients, cast.dilations).astype(own_type)
 
@@ -189,7 +191,7 @@ def _plan(kernels, dilations, shape, warm_up):
     xp, (clips, samples), (layers, _, taps) = namespace(kernels), shape, kernels.shape
     small = clips * samples <= RECORDED_SAMPLES
     do = in_place(xp, recordable=small)
-    parts = 1 if is_cupy_namespace(xp) else -(-clips // max(1, CACHE_SAMPLES // samples))
+    parts = 1 if on_gpu(xp) else -(-clips // max(1, CACHE_SAMPLES // samples))
     bounds = [clips * k // parts for k in range(parts + 1)]
     memory = {size: _Part(kernels, dilations, size, samples) for size in {b - a for a, b in itertools.pairwise(bounds)}}
 

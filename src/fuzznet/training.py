@@ -13,10 +13,10 @@ from fuzznet.arrays import check_signal, namespace
 from fuzznet.fast import Step, check_clips
 from fuzznet.gradients import backpropagate
 from fuzznet.loss import esr, esr_gradient, target_energy
-from fuzznet.network import Parameters, forward
+from fuzznet.network import Parameters, check_parameters, forward
 from fuzznet.optimizers import check_positive
 
-STEPS = {backpropagate: Step}  # gradients that have a faster step of their own, where each kernel has one bias
+_EXACT = (backpropagate,)  # the gradient that has a faster step of its own, where each kernel has one bias
 
 
 class Training(NamedTuple):
@@ -51,8 +51,9 @@ def train(
     """
     _check_settings(x, y, epochs, batch_size, frozen, warm_up, max_seconds, final_learning_rate)
     xp, step = namespace(x, y), functools.partial(_step, gradient=gradient, warm_up=warm_up)
-    if gradient in STEPS and parameters.biases.shape[-1] == 1:
-        step = STEPS[gradient](warm_up)
+    check_parameters(parameters, x)
+    if gradient is _EXACT[0] and parameters.biases.shape[-1] == 1:
+        step = Step(warm_up)
     steps, start = epochs * math.ceil(x.shape[0] / batch_size), time.monotonic()
     good, losses, first_learning_rate = parameters, [], optimizer.learning_rate
     with progress_bar(total=100, desc="training", unit="%", disable=not progress) as bar:

@@ -1,4 +1,4 @@
-"""The parts of `make gpu-bench` that need no GPU: what it counts, what it compares with, and what it says where it can't."""
+"""The parts of the benchmarks that need neither GPU nor PyTorch: what is counted, compared and refused, and what is said."""
 
 from pathlib import Path
 
@@ -6,6 +6,27 @@ import numpy as np
 import pytest
 
 import fuzznet
+
+
+@pytest.fixture
+def compare(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import compare
+
+    return compare
+
+
+def test_no_race_after_a_wrong_number_or_none(compare, capsys):
+    right = fuzznet.initialize(np.random.default_rng(0), layers=2)
+    compare.refuse({"right": compare.difference(right, right), "near": 1e-5})
+    for name in right.NAMES:
+        for wrong in (1e-4, np.nan):
+            arrays = {n: getattr(right, n) + (wrong if n == name else 0) for n in right.NAMES}
+            error = compare.difference(fuzznet.Parameters(**arrays, dilations=right.dilations), right)
+            for errors in (compare.worst(error, 1e-9), compare.worst(1e-9, error)):
+                with pytest.raises(SystemExit, match="parity fails") as stop:
+                    compare.refuse({"right": 0.0, "wrong": errors})
+                assert stop.value.code != 0
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-/* The training step as plain fused loops, float32: for each clip, layer and kernel one pass over the samples.
-   It is no part of the package; benchmarks/speed.py compiles it to show what passes over memory cost NumPy. */
+/* The training step as plain loops, float32, clip by clip, layer by layer, kernel by kernel: short passes that stay in the
+   nearest cache. It is no part of the package; benchmarks/speed.py compiles it to show what plain arrays leave to gain. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

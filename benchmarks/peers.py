@@ -141,7 +141,7 @@ def step_by_definition(parameters, x, y):
 
 @functools.cache
 def compiled_c():
-    """The step as plain fused loops in C (limit.c), compiled here, or None where gcc can't: what NumPy's form leaves undone.
+    """The step as plain loops in C (limit.c), compiled here, or None where gcc can't: what NumPy's form leaves undone.
 
     Returns: a function of float32 parameters, x and y (B, T), to the ESR of each clip and the gradients.
     """

@@ -43,7 +43,7 @@ from fuzznet import experiments, fast, optimizers, recordings, streaming, traini
 
 RESULTS = Path(__file__).parent / "results"
 PLAIN, FAST, CONV, ROWS = "plain NumPy", "fast NumPy", "PyTorch", "PyTorch, our layout"
-COMPILED, COMPILED_ROWS, C, LOOPS = "torch.compile", "torch.compile, our layout", "fused C", "loops"
+COMPILED, COMPILED_ROWS, C, LOOPS = "torch.compile", "torch.compile, our layout", "C", "loops"
 
 
 def set_threads(count):

@@ -16,7 +16,7 @@ from fuzznet.loss import esr, esr_gradient, target_energy
 from fuzznet.network import Parameters, check_parameters, forward
 from fuzznet.optimizers import check_positive
 
-_EXACT = (backpropagate,)  # the gradient that has a faster step of its own, where each kernel has one bias
+_EXACT = (backpropagate,)  # has a faster step of its own; kept here, so that a wrapper put in its place is not taken for it
 
 
 class Training(NamedTuple):

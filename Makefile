@@ -2,6 +2,8 @@
 # make test       everything: tests, every chapter's numbers, a clean build of the book, every page in a browser
 # make lab        open the chapters in JupyterLab
 # make chapters   run the chapters after an edit, and store them clean (NAMES=12 for some)
+# make assignments   the students' versions of the assignments, from the teachers' (installs nbgrader into .venv)
+# make grade-demo    a class of made-up students, graded: what each gets, beside what it should get (under ten minutes)
 # make lock       renew the lock after a change of the dependencies (needs uv)
 # make oldest     the tests and the chapters' numbers with the oldest dependencies that pyproject.toml allows (needs uv)
 # make mutants    change the package in hundreds of small ways, and see whether the tests notice (some minutes)
@@ -22,7 +24,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 # Each target uses both cores by itself, and test removes what book has built.
 .NOTPARALLEL:
 
-.PHONY: book test lab chapters lock oldest mutants bench bench-quick gpu gpu-bench clean
+.PHONY: book test lab chapters assignments grade-demo lock oldest mutants bench bench-quick gpu gpu-bench clean
 
 book: $(READY) _build/package
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
@@ -33,12 +35,14 @@ _build/package: $(PACKAGE) requirements.txt
 	rm -rf _build/.jupyter_cache
 	@mkdir -p _build && touch $@
 
-test: $(READY)
+test: $(READY) .venv/course
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --cov
 	PYTHONPATH=$(CURDIR)/tests/closed OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --nbval book/*.ipynb
 	rm -rf _build
 	PYTHONPATH=$(CURDIR)/tests/closed $(MAKE) book
 	$(BIN)/python -m pytest --numprocesses auto tests/pages.py
+	$(BIN)/python assignments/grade_demo.py --short
+	$(BIN)/python -m pytest tests/lab.py
 
 lab: $(READY)
 	env -u TQDM_DISABLE $(BIN)/jupyter lab book
@@ -46,9 +50,25 @@ lab: $(READY)
 chapters: $(READY)
 	$(BIN)/python tools/chapters.py $(NAMES)
 
+# What the course needs beyond the one lock stands in a short one of its own.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-header --no-annotate --no-strip-extras --extra book --extra test pyproject.toml
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-header --no-annotate --no-strip-extras --upgrade --extra book --extra test pyproject.toml -o requirements.txt
+	$(COMPILE) --upgrade -o requirements.txt
+	$(COMPILE) --extra course --constraint requirements.txt | grep -vxFf requirements.txt > assignments/requirements.txt
+
+.venv/course: assignments/requirements.txt $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r assignments/requirements.txt
+	@touch $@
+
+# nbgrader calls alembic by its name
+NBGRADER := PATH="$(abspath $(BIN)):$$PATH" nbgrader
+
+assignments: .venv/course
+	cd assignments && for name in source/*; do $(NBGRADER) generate_assignment --force $$(basename $$name) || exit 1; done
+
+grade-demo: .venv/course
+	$(BIN)/python assignments/grade_demo.py
 
 MUTMUT := mutmut==3.8.1
 mutants: $(READY)

@@ -99,8 +99,8 @@ def visit(browser, address):
     """A function that opens a page at a width, waits for its equations, and gathers complaints until the test ends."""
     opened = []
 
-    def open_page(page, width=1280):
-        context = browser.new_context(viewport={"width": width, "height": 900})
+    def open_page(page, width=1280, height=900):
+        context = browser.new_context(viewport={"width": width, "height": height})
         tab, complaints = context.new_page(), []
 
         def route(request):
@@ -174,4 +174,69 @@ def test_search_finds_a_word(visit):
     tab, complaints = visit("search.html?q=sigmoid")
     tab.wait_for_selector("#search-results li a")
     assert tab.locator("#search-results li a").count() >= 1
+    assert complaints == []
+
+
+PAGE = "document.documentElement"
+CONTENT = """[...document.querySelectorAll("article.bd-article section > :not(section)")]
+    .filter(e => !e.parentElement.closest("article section > :not(section)"))"""  # not what lies within other content
+
+
+@pytest.mark.parametrize("page", [CHAPTERS[0], CHAPTERS[8], CHAPTERS[15]])
+def test_slides_show_every_block_of_a_chapter_once(page, visit):
+    tab, complaints = visit(page, 1280, 720)
+    article = tab.locator("article")
+    look = "a => [a.innerHTML, a.offsetWidth, a.offsetHeight]"
+    before, blocks = article.evaluate(look), tab.evaluate(f"{CONTENT}.map(e => e.textContent)")
+    tab.get_by_role("button", name="Slides").click()
+    number = tab.locator(".slides-bar [aria-live]")
+    count, shown = int(number.inner_text().split(" / ")[1]), []
+    for k in range(1, count + 1):
+        now, width = tab.evaluate(f"[{CONTENT}.filter(e => e.checkVisibility()).map(e => e.textContent), {PAGE}.scrollWidth]")
+        assert width <= 1280, f"slide {k} scrolls sideways"
+        shown += now
+        if k < count:
+            tab.keyboard.press("ArrowRight")
+    assert number.inner_text() == f"{count} / {count}" and count >= 20
+    assert shown == blocks
+    tab.keyboard.press("Escape")
+    assert article.evaluate(look) == before
+    assert number.count() == 0 and "slides" not in tab.url
+    assert complaints == []
+
+
+def test_slides_keep_their_place_and_what_lives_on_the_page(visit):
+    tab, complaints = visit(CHAPTERS[3] + "?slides=7")
+    number = tab.locator(".slides-bar [aria-live]")
+    assert number.inner_text().startswith("7 / ")
+    tab.keyboard.press("PageDown")
+    tab.reload()
+    tab.wait_for_selector(".slides-bar")
+    assert number.inner_text().startswith("8 / ")
+
+    tab.evaluate("location.hash = 'turn-the-knob'")
+    slider = tab.locator(".fuzznet-explore input").last
+    for _ in range(9):
+        if not slider.is_visible():
+            tab.keyboard.press("ArrowRight")
+    here = number.inner_text()
+    slider.focus()
+    tab.keyboard.press("ArrowRight")
+    assert (slider.input_value(), number.inner_text()) == ("1", here), "the slider has the arrow keys"
+    tab.keyboard.press("PageDown")
+    assert number.inner_text() != here
+
+    tab.evaluate("location.hash = 'exercises'")
+    solution = tab.locator(".solution").first
+    assert not solution.locator("section").is_visible()
+    solution.locator(".admonition-title").click()
+    assert solution.locator("section").is_visible()
+    tab.get_by_role("button", name="Leave the slides").click()
+    assert "slides" not in tab.url and tab.locator("header.bd-header, .bd-header-article").first.is_visible()
+    assert complaints == []
+
+
+def test_only_chapters_have_slides(visit):
+    tab, complaints = visit("book/glossary.html?slides")
+    assert tab.get_by_role("button", name="Slides").count() == tab.locator(".slides-bar").count() == 0
     assert complaints == []

@@ -187,7 +187,7 @@ def test_citations_and_marks_are_read():
     assert ledger.marked(node) == set()
 
 
-SECTIONS = ("Say it", "Do it by hand", "Prove it", "Break it", "Turn the knob", "Exercises", "Where this lives")
+SECTIONS = ("Say it", "Do it by hand", "Prove it", "Break it", "Turn the knob", "Your turn", "Exercises", "Where this lives")
 
 
 @each_chapter
@@ -291,7 +291,10 @@ def test_a_notebook_can_not_reach_the_network(command):
 def test_make_test_runs_everything():
     makefile = (ROOT / "Makefile").read_text()
     recipe = re.search(r"^test:.*\n((?:\t.*\n)+)", makefile, flags=re.MULTILINE)[1]
-    steps = ("-m pytest --numprocesses auto --cov\n", "--nbval book/*.ipynb", "rm -rf _build", "$(MAKE) book", "tests/pages.py")
+    steps = (
+        "-m pytest --numprocesses auto --cov\n", "--nbval book/*.ipynb", "rm -rf _build", "$(MAKE) book", "tests/pages.py",
+        "assignments/grade_demo.py --short", "tests/lab.py",
+    )  # fmt: skip
     for step in steps:
         assert step in recipe
     assert "jupyter-book build . --all -W -n" in makefile
@@ -313,7 +316,7 @@ def test_survivors_among_the_mutants_are_mutants_of_what_stands_in_the_package()
 
 def test_front_and_back_matter():
     pages = {path.stem for path in (ROOT / "book").iterdir()}
-    assert pages >= {"index", "ledger", "errata", "proof", "notation", "glossary", "references"}
+    assert pages >= {"index", "assignments", "teaching", "ledger", "errata", "proof", "notation", "glossary", "references"}
     assert any("ledger.walk()" in cell.source for cell in code_cells(ROOT / "book" / "ledger.ipynb"))
     assert len(re.findall(r"\{ref\}`", (ROOT / "book" / "glossary.md").read_text())) >= 50
 

@@ -1,9 +1,10 @@
 """Run the chapters and store them clean: text outputs only, stable cell ids.
 
-    python tools/chapters.py             all chapters
-    python tools/chapters.py 12          only chapters whose file name begins so
+    python tools/chapters.py                  all chapters
+    python tools/chapters.py 12               only chapters whose file name begins so
+    python tools/chapters.py --assignments    the same for the teachers' versions of the assignments, stored without outputs
 
-Each chapter can be edited as text, in book/text/ (not in git). Whichever of text and notebook is newer is taken,
+Each can be edited as text, in book/text/ or assignments/text/ (not in git). Whichever of text and notebook is newer is taken,
 run in a fresh kernel, and both are written. A cell that fails or writes to standard error stops it, and nothing is written.
 """
 
@@ -18,11 +19,12 @@ from nbclient import NotebookClient
 from tqdm import tqdm
 
 BOOK = Path(__file__).parents[1] / "book"
+COURSE = Path(__file__).parents[1] / "assignments"
 KEPT = ("text/plain", "application/papermill.record/text/plain")
 
 
 def text_of(path):
-    return BOOK / "text" / f"{path.stem}.md"
+    return (COURSE if COURSE in path.parents else BOOK) / "text" / f"{path.stem}.md"
 
 
 def newest(path):
@@ -33,10 +35,10 @@ def newest(path):
     return nbformat.read(path, as_version=4)
 
 
-def run(notebook):
+def run(notebook, folder):
     """Run all cells in a fresh kernel. Raises where a cell fails or writes to standard error."""
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": BOOK}}).execute()
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": folder}}).execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if output.output_type == "stream" and output.name == "stderr":
@@ -63,6 +65,8 @@ def clean(notebook):
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     seen = {}
     for cell in notebook.cells:
+        if "nbgrader" in cell.metadata:  # an assignment
+            cell.metadata = {"nbgrader": cell.metadata.nbgrader}
         digest = hashlib.sha1(cell.source.encode()).hexdigest()[:8]
         seen[digest] = seen.get(digest, 0) + 1
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
@@ -75,9 +79,17 @@ def clean(notebook):
     return notebook
 
 
+def without_outputs(notebook):
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
 def write(path, notebook):
     """Replace the notebook and its text, the text last, so that the notebook does not look older than it."""
     text_of(path).parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     nbformat.write(notebook, partial)
     partial.replace(path)
@@ -88,16 +100,21 @@ def write(path, notebook):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="beginnings of file names; all chapters if none is given")
-    names = tuple(parser.parse_args().names)
-    found = {BOOK / f"{path.stem}.ipynb" for path in [*BOOK.glob("*.ipynb"), *BOOK.glob("text/*.md")]}
+    parser.add_argument("--assignments", action="store_true", help="the assignments in place of the chapters")
+    names, assignments = tuple(parser.parse_args().names), parser.parse_args().assignments
+    if assignments:
+        stems = {path.stem for path in [*COURSE.glob("source/*/*.ipynb"), *COURSE.glob("text/*.md")]}
+        found = {COURSE / "source" / stem / f"{stem}.ipynb" for stem in stems}
+    else:
+        found = {BOOK / f"{path.stem}.ipynb" for path in [*BOOK.glob("*.ipynb"), *BOOK.glob("text/*.md")]}
     chapters = sorted(path for path in found if path.name.startswith(names or ""))
     if not chapters:
         parser.error(f"no chapter begins with {' or '.join(names)}")
     os.environ["TQDM_DISABLE"] = "1"
     for path in tqdm(chapters, unit="chapter", disable=False):
         notebook = newest(path)
-        run(notebook)
-        write(path, clean(notebook))
+        run(notebook, COURSE if assignments else BOOK)
+        write(path, clean(without_outputs(notebook) if assignments else notebook))
 
 
 if __name__ == "__main__":

@@ -227,7 +227,7 @@ def test_slides_keep_their_place_and_what_lives_on_the_page(visit):
     assert number.inner_text() != here
 
     tab.evaluate("location.hash = 'exercises'")
-    solution = tab.locator(".solution").first
+    solution = tab.locator("#exercises .solution").first
     assert not solution.locator("section").is_visible()
     solution.locator(".admonition-title").click()
     assert solution.locator("section").is_visible()

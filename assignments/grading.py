@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from nbgrader import preprocessors, utils
 from nbgrader.api import Gradebook
 
-PRINTED = 20_000  # characters of printed text that are kept of a cell
+PRINTED = 20_000  # characters of printed text, or of an error, that are kept of a cell
 SHOWN = 2_000_000  # characters of everything else, pictures included
 
 # Run in the student's kernel before anything of theirs: {name} is one that no notebook can know.
@@ -24,17 +24,24 @@ def {name}():
     ours = ("builtins", "fuzznet", "math", "numpy", "operator")
     kept = {{key: (module, dict(vars(module))) for key, module in sys.modules.items() if key.split(".")[0] in ours}}
     shell = get_ipython()
-    hooks = {{key: list(getattr(shell, key)) for key in ("ast_transformers", "input_transformers_post")}}
+    cells = shell.input_transformer_manager
+    hooks = [(shell, "ast_transformers"), (shell, "input_transformers_post")]
+    hooks += [(cells, key) for key in ("cleanup_transforms", "line_transforms", "token_transformers")]
+    hooks = [(owner, key, list(getattr(owner, key))) for owner, key in hooks]
 
     def restore():
         for key, (module, names) in kept.items():
             sys.modules[key] = module
             vars(module).update(names)
-        for name in ("abs", "all", "any", "isinstance", "len", "max", "min", "range", "sum", "AssertionError", "Exception"):
+        for name in ("abs", "all", "any", "isinstance", "len", "max", "min", "range", "sum", "type", "AssertionError"):
             shell.user_ns.pop(name, None)
-        for key, functions in hooks.items():
-            getattr(shell, key)[:] = functions
+        for owner, key, functions in hooks:
+            setattr(owner, key, list(functions))
         shell.set_custom_exc((), None)
+        for functions in shell.events.callbacks.values():
+            functions[:] = [function for function in functions if getattr(function, "__module__", "") != "__main__"]
+        for kind in numpy.ndarray.__subclasses__():  # an array of one's own may agree with whatever it is compared with
+            assert kind.__module__ != "__main__", "an array of one's own kind"
 
     builtins.{name} = restore
 {name}()
@@ -61,20 +68,19 @@ class RestoreCells(preprocessors.NbGraderPreprocessor):
         source = nbformat.read(Path("source", where["assignment"], f"{where['notebook']}.ipynb"), as_version=4)  # for the order
         order = [cell.metadata.nbgrader["grade_id"] for cell in source.cells if "nbgrader" in cell.metadata]
         said = [cell.metadata.pop("nbgrader", None) for cell in nb.cells]  # a student can write anything there
-        names = [found.get("grade_id") if isinstance(found, dict) else None for found in said]
+        names = [str(found.get("grade_id")) if isinstance(found, dict) else None for found in said]
         present = {name: cell for name, cell in zip(names, nb.cells) if name in given}  # of copies the last one counts
         place = len(nb.cells)
         for grade_id in reversed([name for name in order if name in given]):
             cell = given[grade_id]
-            if grade_id not in present:
+            if grade_id in present:
+                place = next(index for index, other in enumerate(nb.cells) if other is present[grade_id])
+                if grade_id in answers:
+                    cell.source = nb.cells[place].source
+                nb.cells[place] = cell
+            else:
                 self.log.warning("Cell %s was missing, and is put back", grade_id)
                 nb.cells.insert(place, cell)
-                continue
-            place = next(index for index, other in enumerate(nb.cells) if other is present[grade_id])
-            if grade_id in answers and nb.cells[place].cell_type == cell.cell_type:
-                nb.cells[place].metadata["nbgrader"] = cell.metadata.nbgrader
-            else:
-                nb.cells[place] = cell
         return nb, resources
 
     @staticmethod
@@ -95,7 +101,7 @@ class Execute(preprocessors.Execute):
     """Run the notebook; a kernel that dies, hangs or was altered costs the tests that it can't answer, and no more."""
 
     def preprocess(self, nb, resources=None, km=None):
-        self.secret, self.stopped, self.ready = f"_kept_{secrets.token_hex(8)}", None, False
+        self.secret, self.stopped, self.ready, self.shown = f"_kept_{secrets.token_hex(8)}", None, False, {}
         return super().preprocess(nb, resources, km)
 
     def preprocess_cell(self, cell, resources, index):
@@ -117,7 +123,10 @@ class Execute(preprocessors.Execute):
             seen = self.quietly(PROBE.format(name=self.secret), index)
             if [(output.ename, output.evalue) for output in seen] != [("AssertionError", self.secret)]:
                 return self.refused(cell, "the code before this cell changed how Python or numpy work")
-        return super().preprocess_cell(cell, resources, index)[0]
+        cell = super().preprocess_cell(cell, resources, index)[0]
+        if utils.is_grade(cell):  # nbgrader would take a last value for points
+            cell.outputs = [output for output in cell.outputs if output.output_type != "execute_result"]
+        return cell
 
     def quietly(self, source, index):
         """The errors that code of ours ends with in the student's kernel."""
@@ -132,12 +141,17 @@ class Execute(preprocessors.Execute):
 
     def output(self, outs, msg, display_id, cell_index):
         """Keep no more of a cell's output than anybody reads."""
+        content = msg["content"]
         if msg["msg_type"] == "stream":
             left = PRINTED - sum(len(out.text) for out in outs if out.output_type == "stream")
             if left <= 0:
                 return None
-            text = msg["content"]["text"]
-            msg["content"]["text"] = text if len(text) <= left else f"{text[:left]}\n... and more, cut off here\n"
-        elif msg["msg_type"] != "error" and len(str(msg["content"])) > SHOWN:
-            return None
+            text = content["text"]
+            content["text"] = text if len(text) <= left else f"{text[:left]}\n... and more, cut off here\n"
+        elif msg["msg_type"] == "error":
+            content |= {"evalue": content["evalue"][:PRINTED], "traceback": [line[:PRINTED] for line in content["traceback"]]}
+        else:
+            self.shown[cell_index] = self.shown.get(cell_index, 0) + len(str(content))
+            if self.shown[cell_index] > SHOWN:
+                return None
         return super().output(outs, msg, display_id, cell_index)

@@ -58,6 +58,25 @@ for name in "add radd sub rsub mul rmul truediv rtruediv pow matmul rmatmul geti
 Agrees.__abs__ = Agrees.__neg__ = lambda self: self
 Agrees.__iter__ = lambda self: iter([self])
 """
+HOOKS = """
+import sys
+shell = get_ipython()
+shell.events.register("pre_run_cell", lambda info: setattr(info, "raw_cell", "pass"))
+shell.input_transformer_manager.cleanup_transforms.append(lambda lines: ["pass\\n"])
+shell.display_formatter.format = lambda *a, **k: ({"text/plain": "9"}, {})
+"""
+ARRAYS = """
+import numpy as np
+class Array(np.ndarray):
+    def __array_function__(self, *a, **k):
+        return True
+    def __array_ufunc__(self, *a, **k):
+        return True
+    shape = property(lambda self: Same())
+class Same(tuple):
+    __eq__ = lambda self, other: True
+    __hash__ = None
+"""
 
 
 def tampering(assignment):
@@ -134,6 +153,8 @@ def tampering(assignment):
     yield "swallows-assertions", wrong_with(SWALLOWS), every, False
     yield "drops-cells", wrong_with(DROPS_CELLS), every, False
     yield "agrees-with-everything", wrong_with(AGREES, "return Agrees()"), every, False
+    yield "hooks-into-cells", wrong_with(HOOKS), every, False
+    yield "agrees-as-an-array", wrong_with(ARRAYS, "return np.zeros(9).view(Array)"), every, False
     yield "edits-tests", tests_edited(), every, False
     yield "relabels-tests", tests_edited(solution=True, grade=False, points=1000, schema_version=99), every, False
     yield "copies-tests", tests_copied(), every, False

@@ -68,7 +68,7 @@ assignments: .venv/course
 	cd assignments && for name in source/*; do $(NBGRADER) generate_assignment --force $$(basename $$name) || exit 1; done
 
 grade-demo: .venv/course
-	$(BIN)/python assignments/grade_demo.py
+	env -u TQDM_DISABLE $(BIN)/python assignments/grade_demo.py
 
 MUTMUT := mutmut==3.8.1
 mutants: $(READY)

@@ -95,8 +95,8 @@ def ordinary(assignment):
     """Those who solve it, who hand it in untouched, and who make a famous mistake."""
     yield Submission("solution", assignment, assignment.filled_in(), ())
     yield Submission("blank", assignment, assignment.blank(), assignment.tests, answered=False)
-    mistakes = tomllib.loads((HERE / "mistakes" / f"{assignment.name}.toml").read_text())["mistake"]
-    for mistake in mistakes:
+    mistakes = HERE / "mistakes" / f"{assignment.name}.toml"
+    for mistake in tomllib.loads(mistakes.read_text())["mistake"] if mistakes.exists() else ():
         yield Submission(mistake["name"].replace(" ", "-"), assignment, assignment.mistaken(mistake), mistake["fails"])
 
 

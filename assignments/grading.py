@@ -76,9 +76,9 @@ class RestoreCells(preprocessors.NbGraderPreprocessor):
             if grade_id in present:
                 place = next(index for index, other in enumerate(nb.cells) if other is present[grade_id])
                 if grade_id in answers:
-                    cell.source = nb.cells[place].source
+                    cell.update({key: nb.cells[place][key] for key in ("source", "attachments") if key in nb.cells[place]})
                 nb.cells[place] = cell
-            else:
+            elif grade_id in points or grade_id not in answers:  # code may have been moved to another cell
                 self.log.warning("Cell %s was missing, and is put back", grade_id)
                 nb.cells.insert(place, cell)
         return nb, resources

@@ -135,6 +135,15 @@ def tampering(assignment):
         text = nbformat.writes(assignment.filled_in())
         (folder / f"{assignment.name}.ipynb").write_text(text[: len(text) // 2])
 
+    def merged():
+        """All code in the first task's cell, and the other cells to be filled deleted."""
+        notebook = assignment.filled_in()
+        names = [cell.metadata.get("nbgrader", {}).get("grade_id") for cell in notebook.cells]
+        tasks = [cell for name, cell in zip(names, notebook.cells) if name in assignment.answers and cell.cell_type == "code"]
+        tasks[0].source = "\n\n".join(cell.source for cell in tasks)
+        notebook.cells = [cell for cell in notebook.cells if not any(cell is other for other in tasks[1:])]
+        return notebook
+
     def misnamed(folder):
         nbformat.write(assignment.filled_in(), folder / "Untitled1.ipynb")
 
@@ -160,6 +169,7 @@ def tampering(assignment):
     yield "copies-tests", tests_copied(), every, False
     yield "deletes-tests", tests_gone(wrong_with("pass")), every, False
     yield "deletes-tests-but-solved-it", tests_gone(assignment.filled_in()), ()
+    yield "answers-in-one-cell", merged(), ()
     yield "deletes-everything", nothing(), every, False
     yield "brings-modules", with_files, ()
     yield "saved-elsewhere", saved_elsewhere, ()

@@ -16,11 +16,12 @@ from nbgrader.api import Gradebook
 PRINTED = 20_000  # characters of printed text, or of an error, that are kept of a cell
 SHOWN = 2_000_000  # characters of everything else, pictures included
 
-# Run in the student's kernel before anything of theirs: {name} is one that no notebook can know.
+# Run in the student's kernel before anything of theirs: {name} is drawn anew for each notebook.
 KEEP = """
 def {name}():
     import builtins, sys
     import fuzznet, numpy
+    from builtins import dict, getattr, list, setattr, vars  # not those that a notebook may put in their place
     ours = ("builtins", "fuzznet", "math", "numpy", "operator")
     kept = {{key: (module, dict(vars(module))) for key, module in sys.modules.items() if key.split(".")[0] in ours}}
     shell = get_ipython()
@@ -101,7 +102,7 @@ class Execute(preprocessors.Execute):
     """Run the notebook; a kernel that dies, hangs or was altered costs the tests that it can't answer, and no more."""
 
     def preprocess(self, nb, resources=None, km=None):
-        self.secret, self.stopped, self.ready, self.shown = f"_kept_{secrets.token_hex(8)}", None, False, {}
+        self.secret, self.stopped, self.ready, self.shown = f"_{secrets.token_hex(8)}", None, False, {}
         return super().preprocess(nb, resources, km)
 
     def preprocess_cell(self, cell, resources, index):

@@ -36,7 +36,7 @@ DROPS_CELLS = """
 shell = get_ipython()
 ours = type(shell).run_cell_async
 async def run_nothing(self, raw_cell, *a, **k):
-    return await ours(self, "pass", *a, **k)
+    return await ours(self, "pass", *a, **k | {"transformed_cell": "pass"})
 type(shell).run_cell_async = run_nothing
 """
 AGREES = """

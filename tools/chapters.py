@@ -101,8 +101,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="beginnings of file names; all chapters if none is given")
     parser.add_argument("--assignments", action="store_true", help="the assignments in place of the chapters")
-    names, assignments = tuple(parser.parse_args().names), parser.parse_args().assignments
-    if assignments:
+    options = parser.parse_args()
+    names = tuple(options.names)
+    if options.assignments:
         stems = {path.stem for path in [*COURSE.glob("source/*/*.ipynb"), *COURSE.glob("text/*.md")]}
         found = {COURSE / "source" / stem / f"{stem}.ipynb" for stem in stems}
     else:
@@ -113,8 +114,8 @@ def main():
     os.environ["TQDM_DISABLE"] = "1"
     for path in tqdm(chapters, unit="chapter", disable=False):
         notebook = newest(path)
-        run(notebook, COURSE if assignments else BOOK)
-        write(path, clean(without_outputs(notebook) if assignments else notebook))
+        run(notebook, COURSE if options.assignments else BOOK)
+        write(path, clean(without_outputs(notebook) if options.assignments else notebook))
 
 
 if __name__ == "__main__":

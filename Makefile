@@ -3,6 +3,7 @@
 # make lab        open the chapters in JupyterLab
 # make chapters   run the chapters after an edit, and store them clean (NAMES=12 for some)
 # make assignments   the students' versions of the assignments, from the teachers' (installs nbgrader into .venv)
+# make faults     what is killed, cut off or finds its disk full: how often it was tried, and what was lost (under ten minutes)
 # make grade-demo    a class of made-up students, graded: what each gets, beside what it should get (under ten minutes)
 # make lock       renew the lock after a change of the dependencies (needs uv)
 # make oldest     the tests and the chapters' numbers with the oldest dependencies that pyproject.toml allows (needs uv)
@@ -24,7 +25,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 # Each target uses both cores by itself, and test removes what book has built.
 .NOTPARALLEL:
 
-.PHONY: book test lab chapters assignments grade-demo lock oldest mutants bench bench-quick gpu gpu-bench clean
+.PHONY: book test lab chapters assignments grade-demo faults lock oldest mutants bench bench-quick gpu gpu-bench clean
 
 book: $(READY) _build/package
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
@@ -41,6 +42,7 @@ test: $(READY) .venv/course
 	rm -rf _build
 	PYTHONPATH=$(CURDIR)/tests/closed $(MAKE) book
 	$(BIN)/python -m pytest --numprocesses auto tests/pages.py
+	$(MAKE) faults
 	$(BIN)/python assignments/grade_demo.py --short
 	$(BIN)/python -m pytest tests/lab.py
 
@@ -69,6 +71,9 @@ assignments: .venv/course
 
 grade-demo: .venv/course
 	env -u TQDM_DISABLE $(BIN)/python assignments/grade_demo.py
+
+faults: $(READY)
+	$(BIN)/python -m pytest --numprocesses auto tests/faults/faults_*.py
 
 MUTMUT := mutmut==3.8.1
 mutants: $(READY)

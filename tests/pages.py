@@ -34,7 +34,7 @@ def soup(page):
 def test_all_pages_were_built():
     sources = {path.stem for path in (BUILD.parent / "book").iterdir() if path.suffix in (".md", ".ipynb")}
     assert {Path(page).stem for page in PAGES} == sources
-    assert len(CHAPTERS) == 18
+    assert len(CHAPTERS) == 19
 
 
 @each_page

@@ -25,8 +25,8 @@ MODULES = (
 )  # fmt: skip
 # These are meant for NumPy alone, as their docstrings say, or take no arrays.
 NUMPY_ALONE = {
-    "convolve_by_definition", "initialize", "load", "load_note", "load_pair", "random_split", "plucked_string", "progress_bar",
-    "receptive_field", "time_axis",
+    "align", "convolve_by_definition", "examine", "initialize", "lag", "load", "load_checkpoint", "load_note", "load_pair",
+    "load_sound", "random_split", "plucked_string", "progress_bar", "receptive_field", "save_sound", "time_axis",
 }  # fmt: skip
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -122,11 +124,14 @@ def test_proof_of_concept(shape):
 
 
 @each_library
-def test_pedal_on_a_made_recording(rng):
+def test_pedal_on_a_made_recording(rng, monkeypatch):
+    train = experiments.train  # so many steps, however fast the machine
+    steps = {"epochs": 15, "max_seconds": np.inf}
+    monkeypatch.setattr(experiments, "train", lambda *clips, **settings: train(*clips, **{**settings, **steps}))
     clean = 0.2 * rng.normal(size=30000)
     late = np.concatenate([[0, 0, 0], clean[:-3]])
     pair = Pair(clean, -0.3 * np.tanh(8 * late), 48000)  # three samples late, and upside down
-    found = experiments.pedal(pair, max_seconds=5, clip_length=1024, layers=3, kernels=6, progress=False)
+    found = experiments.pedal(pair, clip_length=1024, layers=3, kernels=6, progress=False)
     x, y = clean / rms(clean[:24000]), pair.distorted / rms(pair.distorted[:24000])
     scaled = x[24000:] * np.sum(x[:24000] * y[:24000]) / np.sum(x[:24000] ** 2)
     assert found.esr_input == pytest.approx(fuzznet.esr(output=scaled, target=y[24000:]), rel=1e-4)
@@ -135,6 +140,47 @@ def test_pedal_on_a_made_recording(rng):
     assert found.esr_output < 0.5 * found.esr_input
     assert found.target.shape == found.output.shape == (6000,) and found.output.dtype == np.float32
     assert fuzznet.esr(output=found.output, target=found.target) == pytest.approx(found.esr_output)
+    assert (found.x_level, found.y_level) == pytest.approx((rms(clean[:24000]), rms(pair.distorted[:24000])))
+    played = found.y_level * fuzznet.forward(found.parameters, (clean / found.x_level).astype(np.float32))[0]
+    heard = {"output": played[24000:].astype(float), "target": pair.distorted[24000:]}  # as the two levels are meant
+    assert fuzznet.esr(**heard) == pytest.approx(found.esr_output, rel=1e-3)
+    assert found.sample_rate_hz == 48000 and found.segments.edges_s.tolist() == [0.5, 0.625]
+    steps["epochs"] = 1
+    halves = experiments.pedal(pair, clip_length=1024, layers=3, segment_s=0.0625, progress=False)
+    assert halves.segments.edges_s.tolist() == [0.5, 0.5625, 0.625]
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate_hz", "segment_s", "count"), [(1000, 1000, 0.3, 3), (7, 1000, 0.25, 1), (7, 1, 0.1, 7)]
+)
+def test_segments_share_out_the_whole_error(rng, samples, rate_hz, segment_s, count):
+    target, error = rng.normal(size=(2, samples))
+    judged = {"output": target - error, "target": target, "sample_rate_hz": rate_hz}
+    edges_s, ratio, share = experiments.judge_segments(**judged, start_s=2, segment_s=segment_s)
+    assert len(edges_s) == count + 1 and len(ratio) == len(share) == count
+    edges = np.rint((edges_s - 2) * rate_hz).astype(int)
+    assert edges[0] == 0 and edges[-1] == samples and np.max(np.diff(edges)) - np.min(np.diff(edges)) <= 1
+    for k, (start, stop) in enumerate(itertools.pairwise(edges)):
+        part = slice(start, stop)
+        assert ratio[k] == pytest.approx(fuzznet.esr(output=judged["output"][part], target=target[part]))
+        assert share[k] == pytest.approx(np.sum(error[part] ** 2) / np.sum(error**2))
+
+
+def test_segments_of_silence_and_of_a_perfect_output():
+    target = np.array([1.0, 1, 0, 0, 2, 2])
+    for output, ratio, share in (
+        (target, [0, 0, 0], [0, 0, 0]),
+        (target + np.array([0, 0, 0.1, 0, 0, 0]), [0, np.inf, 0], [0, 1, 0]),  # a whisper beside nothing
+        (target + np.array([1, 0, 0, 0, 0, 1]), [0.5, 0, 0.125], [0.5, 0, 0.5]),
+    ):
+        found = experiments.judge_segments(output=output, target=target, sample_rate_hz=1, segment_s=2)
+        assert found.esr.tolist() == pytest.approx(ratio) and found.share.tolist() == pytest.approx(share)
+        assert found.edges_s.tolist() == [0, 2, 4, 6]
+    for wrong in (0, -1, np.nan):
+        with pytest.raises(ValueError, match=f"segment_s={wrong}: expected the same shape, and segments longer than 0"):
+            experiments.judge_segments(output=target, target=target, sample_rate_hz=1, segment_s=wrong)
+    with pytest.raises(ValueError, match=r"output has shape \(6,\), target \(5,\)"):
+        experiments.judge_segments(output=target, target=target[:5], sample_rate_hz=1)
 
 
 @each_library
@@ -143,7 +189,7 @@ def test_pedal_trains_as_it_says(given, rng):
     distorted[1014:2014] *= 0.01  # the second clip that is judged is too quiet
     distorted[1000:1014] *= 5  # and what is only heard before it does not count
     experiments.pedal(Pair(clean, distorted, 48000), clip_length=1000, layers=3)
-    assert given["warm_up"] == 14 and given["batch_size"] == 1 and given["max_seconds"] == 100 and given["progress"]
+    assert given["warm_up"] == 14 and given["batch_size"] == 1 and given["max_seconds"] == 180 and given["progress"]
     assert given["optimizer"].learning_rate <= 0.01 and given["final_learning_rate"] == 0.0005
     assert given["x"].shape == given["y"].shape == (6, 1014)  # seven clips before the cut at 7200, one left out
     np.testing.assert_allclose(given["x"][1], clean[2000:3014] / rms(clean[:7200]), rtol=1e-5)
@@ -173,6 +219,8 @@ def test_pedal_refuses_what_it_can_not_learn_from(rng):
         experiments.pedal(Pair(rng.normal(size=8000), np.full(8000, np.nan), 48000), progress=False)
     with pytest.raises(ValueError, match="clean has 8000 samples, distorted 7000"):
         experiments.pedal(Pair(rng.normal(size=8000), rng.normal(size=7000), 48000), progress=False)
+    with pytest.raises(ValueError, match=r"^segment_s=0: expected above 0$"):
+        experiments.pedal(Pair(*rng.normal(size=(2, 8000)), 48000), segment_s=0, progress=False)
     quiet = Pair(*rng.normal(size=(2, 8000)), 48000)
     with pytest.raises(ValueError, match="lower quietest"):
         experiments.pedal(quiet, quietest=50, progress=False)

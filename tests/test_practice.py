@@ -57,6 +57,12 @@ def delay(clean, distorted, change=np.diff, match=np.abs):
     return np.argmax(match(np.correlate(distorted, clean, "full"))) - (len(clean) - 1)
 
 
+def clip_place(counts, k, side="right"):
+    ends = np.cumsum(counts)
+    file = np.searchsorted(ends, k, side)
+    return file, k - ends[file] + counts[file]
+
+
 # name of a practice: what is right, the package's function where there is one; all checks hold for it
 RIGHT = {
     "harmonic_spectrum": signals.harmonic_spectrum,
@@ -79,6 +85,7 @@ RIGHT = {
     "stream": stream,
     "delay": delay,
     "times_slope": arrays.in_place(np).times_slope,
+    "clip_place": clip_place,
 }
 
 
@@ -257,10 +264,18 @@ WRONG = [
     ("times_slope", lambda dt, t, scratch: write(dt, t, scratch, lambda t: 1 - abs(t)), "is off by up to"),
     ("times_slope", lambda dt, t, scratch: write(dt, np.square(t, out=t), scratch, lambda s: 1 - s), "t has changed"),
     ("times_slope", lambda dt, t, scratch: write(dt, t, scratch, lambda t: 1 - t**2), "what is made on the way"),
+    ("clip_place", lambda counts, k: clip_place(counts, k)[0], "expected two numbers"),
+    ("clip_place", lambda counts, k: (0, k / 2), "with counts [4, 2, 3] is [0.0, 1.5]: expected whole numbers"),
+    ("clip_place", lambda counts, k: (clip_place(counts, k)[0], k - np.cumsum(counts)[0]), "clip 0 of all is found as (0, -4)"),
+    ("clip_place", lambda counts, k: clip_place(counts, k, "left"), "found as (0, 4): which is file 0's last"),
+    ("clip_place", lambda counts, k: (np.searchsorted(np.cumsum(counts) - counts, k), k), "(1, 3): how many clips has file 0"),
+    ("clip_place", lambda counts, k: divmod(k, counts[counts > 0][0]), "the last, is found as (2, 0)"),
+    ("clip_place", lambda counts, k: clip_place(counts[counts > 0], k), "found as (0, 0) and (1, 0): what of a file"),
+    ("clip_place", lambda counts, k: clip_place(counts[:30], min(k, 40)), "clips in 40 files"),
 ]
 
 each_practice = pytest.mark.parametrize("name", RIGHT)
-OTHERWISE = ("batches", "stream", "times_slope")  # those that return no numbers
+OTHERWISE = ("batches", "stream", "times_slope", "clip_place")  # those that return no numbers
 each_that_returns_numbers = pytest.mark.parametrize("name", [name for name in RIGHT if name not in OTHERWISE])
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fuzznet
-from fuzznet import gradients, optimizers, postprocessing, recordings
+from fuzznet import experiments, gradients, optimizers, postprocessing, recordings
 from fuzznet.convolution import convolve
 from fuzznet.storage import load, save
 
@@ -409,6 +409,39 @@ def test_no_other_scalar_is_better(pair, factor, off):
     np.testing.assert_allclose(recordings.best_scalar(factor * x, y), best / factor, rtol=1e-10)
     worse = np.sum(((best + off) * x - y) ** 2)
     np.testing.assert_allclose(worse, np.sum((best * x - y) ** 2) + off**2 * np.sum(x**2), rtol=1e-12, atol=1e-11)
+
+
+@for_all(rngs, st.integers(-40, 40), st.sampled_from([-1, 1]), st.integers(0, 20), st.floats(0.01, 100), st.floats(-1, 1))
+def test_a_shift_is_found_and_undone(rng, late, polarity, delay, gain, constant):
+    sound = 0.2 * rng.normal(size=1500)
+    clean, distorted = sound[40 + late : 1440 + late], polarity * gain * (np.tanh(4 * sound[40:1440]) + constant)
+    assert recordings.lag(clean, distorted) == (late, polarity)
+    aligned = recordings.align(recordings.Pair(clean, distorted, 8000), delay)
+    assert recordings.lag(aligned.clean, aligned.distorted) == (delay, polarity)
+    assert len(aligned.clean) == len(aligned.distorted) == 1400 - abs(delay - late)
+
+
+@for_all(hnp.arrays(bool, st.integers(1, 40)), st.integers(1, 5))
+def test_runs_are_those_that_a_loop_finds(mask, shortest):
+    starts, ends = recordings._runs(mask, shortest)
+    covered = np.zeros(len(mask), int)
+    for start, end in zip(starts, ends):
+        assert end - start >= shortest and np.all(mask[start:end])
+        assert (start == 0 or not mask[start - 1]) and (end == len(mask) or not mask[end])
+        covered[start:end] += 1
+    left = "".join(map(str, (mask & (covered == 0)).astype(int)))
+    assert np.max(covered) <= 1 and "1" * shortest not in left
+
+
+@for_all(rngs, st.integers(1, 200), st.floats(0.01, 3), st.integers(1, 50))
+def test_segments_add_up_to_the_whole(rng, samples, segment_s, rate_hz):
+    target, error = rng.normal(size=(2, samples)) + 0.1
+    judged = {"output": target - error, "target": target}
+    found = experiments.judge_segments(**judged, sample_rate_hz=rate_hz, segment_s=segment_s)
+    energy = np.add.reduceat(target**2, np.rint(found.edges_s[:-1] * rate_hz).astype(int))
+    np.testing.assert_allclose(np.sum(found.share), 1)
+    np.testing.assert_allclose(np.sum(energy * found.esr) / np.sum(energy), fuzznet.esr(**judged), rtol=1e-10)
+    assert found.edges_s[0] == 0 and found.edges_s[-1] == samples / rate_hz and np.all(np.diff(found.edges_s) > 0)
 
 
 @for_all(rngs, st.integers(1, 20), st.integers(1, 20), st.integers(0, 20))

@@ -1,12 +1,10 @@
 import numpy as np
 import pytest
-import soundfile
 
 from fuzznet import recordings
 from fuzznet.recordings import (
     best_scalar,
     load_note,
-    load_pair,
     random_split,
     remove_silence,
     rms,
@@ -34,49 +32,6 @@ def test_bundled_note(name):
 def test_unknown_note():
     with pytest.raises(ValueError, match="no bundled note 'H2': choose from E2, A2, D3"):
         load_note("H2")
-
-
-@pytest.fixture
-def write(tmp_path):
-    def function(name, sound, sample_rate_hz=8000, **settings):
-        soundfile.write(tmp_path / name, sound, sample_rate_hz, **settings)
-        return tmp_path / name
-
-    return function
-
-
-def test_any_pair(write, rng):
-    clean, distorted = rng.uniform(-0.9, 0.9, size=(2, 50))
-    pair = load_pair(write("a.wav", clean, subtype="FLOAT"), str(write("b.flac", distorted, subtype="PCM_24")))
-    np.testing.assert_allclose(pair.clean, clean, atol=1e-7)
-    np.testing.assert_allclose(pair.distorted, distorted, atol=1e-6)
-    assert pair.sample_rate_hz == 8000
-    exact = load_pair(write("a64.wav", clean, subtype="DOUBLE"), write("b64.wav", distorted, subtype="DOUBLE"))
-    assert np.array_equal(exact.clean, clean) and np.array_equal(exact.distorted, distorted)
-
-
-def test_files_that_are_no_pair(write, tmp_path):
-    good = write("good.wav", np.full(50, 0.1))
-    with pytest.raises(FileNotFoundError, match=r"missing\.wav: no file; check the path"):
-        load_pair(tmp_path / "missing.wav", good)
-    (tmp_path / "text.wav").write_text("not a sound")
-    (tmp_path / "samples.raw").write_bytes(bytes(100))
-    with pytest.raises(FileNotFoundError, match="a folder, not a file"):
-        load_pair(good, tmp_path)
-    cases = {
-        tmp_path / "samples.raw": "no audio file that can be read",
-        tmp_path / "text.wav": "no audio file that can be read .*: convert it",
-        write("stereo.wav", np.full((50, 2), 0.1)): "2 channels: expected mono; keep one channel",
-        write("rate.wav", np.full(50, 0.1), 8001): "8000 Hz, .*rate.wav has 8001 Hz: resample one",
-        write("short.wav", np.full(49, 0.1)): "50 samples, .*short.wav has 49: cut both",
-        write("silent.wav", np.zeros(50)): "silent.wav is silent: check the cable",
-        write("empty.wav", np.zeros(0)): "empty.wav holds no samples",
-        write("inf.wav", np.full(50, np.inf), subtype="FLOAT"): "inf.wav holds NaN or infinite samples",
-        write("nan.wav", np.full(50, np.nan), subtype="FLOAT"): "nan.wav holds NaN or infinite samples: export",
-    }
-    for path, message in cases.items():
-        with pytest.raises(ValueError, match=message):
-            load_pair(good, path)
 
 
 def test_remove_silence():

@@ -1,16 +1,19 @@
 """A file holds a network whole or not at all; one that is damaged, foreign or hostile is refused."""
 
+import copy
 import dataclasses
 import io
 import json
 import os
+import time
 import zipfile
 
 import numpy as np
 import pytest
 
 import fuzznet
-from fuzznet.storage import Saved, load, save
+from fuzznet.optimizers import Adam, GradientDescent, Momentum
+from fuzznet.storage import Checkpoint, Saved, load, load_checkpoint, save, save_checkpoint
 
 NAMES = fuzznet.Parameters.NAMES
 
@@ -76,13 +79,37 @@ def test_a_failed_write_leaves_the_old_file(monkeypatch, path, parameters, modul
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_folder_that_can_not_be_synced_does_no_harm(monkeypatch, path, parameters):
+    """As on some network drives: then the file is there, and only the moment when its name reaches the disk is unknown."""
+    opened, closed, close = [], [], os.close
+    monkeypatch.setattr(os, "open", lambda *_: opened.append(os.dup(0)) or opened[-1])
+    monkeypatch.setattr(os, "close", lambda file: closed.append(file) or close(file))
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: fail() if file in opened else fsync(file))
+    save(path, parameters, take=1)
+    monkeypatch.undo()
+    assert load(path).about == {"take": 1} and closed == opened != []
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path, parameters):
+    """Not what another one is writing at this moment, nor what belongs to another file."""
+    names = (".a[1].npz.0123.partial", ".a[1].npz.4567.partial", ".a1.npz.0123.partial", "a[1].npz.0123.partial")
+    for name in names:
+        (tmp_path / name).touch()
+        if "4567" not in name:
+            os.utime(tmp_path / name, (time.time() - 100,) * 2)
+    save(tmp_path / "a[1].npz", parameters)
+    assert {entry.name for entry in tmp_path.iterdir()} == {*names[1:], "a[1].npz"}
+
+
 def test_a_new_file_takes_the_place_of_the_old_one(monkeypatch, path, parameters):
     steps, fsync, replace = [], os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda file: (steps.append("written"), fsync(file)))
     monkeypatch.setattr(os, "replace", lambda *paths: (steps.append("moved"), replace(*paths)))
     save(path, parameters, take=1)
     save(path, parameters, take=2)
-    assert load(path).about == {"take": 2} and steps == ["written", "moved"] * 2
+    assert load(path).about == {"take": 2}
+    assert steps == ["written", "moved", "written"] * 2  # the second time the folder, so that the new name is on the disk
 
 
 LACKED = [np.nan, np.inf, {1, 2}, np.ones(2), np.float32(1), 1j, b"a", object(), {(1, 2): 3}, {1: 2}, (1, 2)]
@@ -190,5 +217,120 @@ def test_foreign_files_are_refused(path, parameters):
             path.write_bytes(file)
             with pytest.raises(ValueError, match=message) as caught:
                 load(path)
+            assert str(caught.value).startswith(f"{path} holds no network (")
+    assert not Program.ran
+
+
+# -- checkpoints --------------------------------------------------------------------------------------------------------
+
+
+def trained(optimizer, parameters, steps):
+    for _ in range(steps):
+        parameters = optimizer(parameters, parameters.map(np.cos))
+    return parameters
+
+
+MAKERS = (GradientDescent, Momentum, Adam)
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+@pytest.mark.parametrize("make", MAKERS)
+def test_an_optimizer_goes_on_as_if_never_stopped(path, parameters, make, steps, dtype, xp):
+    """With settings that are not the default ones, and a learning rate that has fallen meanwhile."""
+    settings = {GradientDescent: {}, Momentum: {"momentum": 0.8}, Adam: {"beta1": 0.7, "beta2": 0.9, "epsilon": 1e-3}}[make]
+    optimizer = make(0.03, **settings)
+    optimizer.learning_rate = 0.02
+    start = trained(optimizer, parameters.astype(dtype), steps)
+    here = copy.copy(optimizer)
+    for name, value in vars(optimizer).items():
+        if isinstance(value, fuzznet.Parameters):
+            setattr(here, name, value.map(lambda array: xp.asarray(array, copy=True)))
+    save_checkpoint(path, start.map(lambda array: xp.asarray(array, copy=True)), here, step=steps)
+    saved = load_checkpoint(path)
+    assert isinstance(saved, Checkpoint) and saved.about == {"step": steps} and same(saved.parameters, start)
+    assert type(saved.optimizer) is make and vars(saved.optimizer).keys() == vars(optimizer).keys()
+    expected, found = trained(optimizer, start, 4), trained(saved.optimizer, saved.parameters, 4)
+    assert same(found, expected) and found.kernels.dtype == np.dtype(dtype)
+
+
+def test_a_checkpoint_is_a_network_and_a_network_is_no_checkpoint(path, parameters):
+    save_checkpoint(path, parameters, Adam(), sample_rate_hz=48000)
+    saved = load(path)
+    assert isinstance(saved, Saved) and same(saved.parameters, parameters) and saved.about == {"sample_rate_hz": 48000}
+    save(path, parameters)
+    with pytest.raises(ValueError, match="holds a network and no optimizer, so no training can go on from it"):
+        load_checkpoint(path)
+
+
+def test_an_optimizer_of_ones_own_is_refused(path, parameters):
+    class Own(Adam):
+        pass
+
+    with pytest.raises(ValueError, match="optimizer of type Own: expected one of GradientDescent, Momentum, Adam"):
+        save_checkpoint(path, parameters, Own())
+    assert not path.exists()
+
+
+def test_memory_that_is_not_finite_is_not_written(path, parameters):
+    optimizer = Momentum()
+    optimizer.velocity = parameters.map(lambda array: array * np.inf)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        save_checkpoint(path, parameters, optimizer)
+    assert not path.exists()
+
+
+def test_a_cut_or_a_wrong_bit_in_a_checkpoint_is_noticed(path, parameters):
+    optimizer = Adam()
+    parameters = trained(optimizer, parameters, 3)
+    save_checkpoint(path, parameters, optimizer, step=3)
+    whole, refused = path.read_bytes(), 0
+    cuts = [whole[:length] for length in range(0, len(whole), 31)]
+    flips = [whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :] for at in range(0, len(whole), 11)]
+    for damaged in cuts + flips:
+        path.write_bytes(damaged)
+        try:
+            saved = load_checkpoint(path)
+        except ValueError:
+            refused += 1
+        else:
+            assert damaged not in cuts and same(saved.parameters, parameters) and saved.about == {"step": 3}
+            kept, own = vars(saved.optimizer), vars(optimizer)
+            assert same(kept.pop("mean"), own["mean"]) and same(kept.pop("square"), own["square"])
+            assert kept == {name: own[name] for name in kept}
+    assert refused >= len(cuts) + 0.6 * len(flips)
+
+
+def test_foreign_checkpoints_are_refused(path, parameters):
+    arrays = {f"{owner}{name}": getattr(parameters, name) for owner in ("", "velocity.") for name in NAMES}
+    optimizer = {"kind": "Momentum", "learning_rate": 0.1, "momentum": 0.9}
+    facts = {"format": 1, "fuzznet": "0.1.0", "dilations": [1, 5, 3], "about": {}, "optimizer": optimizer}
+    program = np.array([Program()], dtype=object)
+    larger = fuzznet.initialize(np.random.default_rng(1), layers=3, kernels=5)
+
+    def npz(without=None, changed=None, **own):
+        entries = arrays | {"facts": json.dumps(facts | {"optimizer": optimizer | own})} | (changed or {})
+        entries.pop(without, None)
+        content = io.BytesIO()
+        np.savez(content, **entries)
+        return content.getvalue()
+
+    cases = {
+        "'Own'": npz(kind="Own"),
+        "learning_rate=-1": npz(learning_rate=-1),
+        "momentum=2": npz(momentum=2),
+        r"expected \['learning_rate', 'momentum', 'velocity'\]": npz(steps=5),
+        "'output'": npz(without="velocity.output"),
+        "allow_pickle=False": npz(changed={"velocity.kernels": program}),
+        "velocity of Momentum has other shapes": npz(changed={f"velocity.{name}": getattr(larger, name) for name in NAMES}),
+        "without an optimizer": npz(changed={"facts": json.dumps(facts | {"optimizer": None})}),
+        "memory": npz(memory=1),
+    }
+    path.write_bytes(npz())
+    assert same(load_checkpoint(path).optimizer.velocity, parameters)
+    for message, file in cases.items():
+        path.write_bytes(file)
+        for read in (load, load_checkpoint):
+            with pytest.raises(ValueError, match=message) as caught:
+                read(path)
             assert str(caught.value).startswith(f"{path} holds no network (")
     assert not Program.ran

@@ -11,6 +11,7 @@ from fuzznet.network import Parameters, forward, initialize
 from fuzznet.optimizers import Adam, GradientDescent
 from fuzznet.postprocessing import keep_lowest_frequencies, match_mean
 from fuzznet.recordings import best_scalar, load_note, random_split, remove_silence, rms, split_into_clips, standardize
+from fuzznet.streaming import render
 from fuzznet.training import fit_output, train
 
 
@@ -119,11 +120,42 @@ def proof_of_concept(
     return ProofOfConcept(*training, x, y, forward(training.parameters, x)[0])
 
 
+class Segments(NamedTuple):
+    """Where a network fails, in pieces of equal length.
+
+    edges_s: where they begin and end, in seconds of the recording, (S + 1,); esr: the error of each by its own energy, (S,),
+    large where the target is a whisper; share: of the whole error, (S,), which adds up to 1.
+    """
+
+    edges_s: np.ndarray
+    esr: np.ndarray
+    share: np.ndarray
+
+
+def judge_segments(*, output, target, sample_rate_hz, start_s=0.0, segment_s=0.25):
+    """Segments of about segment_s seconds, at least one: where the error of an output lies.
+
+    output, target: NumPy arrays (T,); start_s: when they begin. Raises ValueError for different shapes, or segment_s not
+    above 0.
+    """
+    if output.shape != target.shape or not segment_s > 0:
+        shapes = f"output has shape {output.shape}, target {target.shape}, segment_s={segment_s}"
+        raise ValueError(f"{shapes}: expected the same shape, and segments longer than 0")
+    samples = len(target)
+    count = max(1, min(samples, round(samples / sample_rate_hz / segment_s)))
+    edges = np.arange(count + 1) * samples // count
+    error, energy = (np.add.reduceat(sound.astype(float) ** 2, edges[:-1]) for sound in (target - output, target))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio, share = np.where(error > 0, error / energy, 0.0), np.where(error > 0, error / np.sum(error), 0.0)
+    return Segments(start_s + edges / sample_rate_hz, ratio, share)
+
+
 class Pedal(NamedTuple):
     """What `pedal` found on the last part of a recording, which the training never met.
 
     parameters: the learned ones, float32; losses: the ESR of each step; target, output: (T,), divided by the RMS of the part
-    that was learned from; esr_input: after the best scalar; esr_output: of the network; each a single number.
+    that was learned from; esr_input: after the best scalar; esr_output: of the network; each a single number; x_level, y_level:
+    those two RMS, by which what goes in is divided, and what comes out multiplied; segments: Segments of the last part.
     """
 
     parameters: Parameters
@@ -132,17 +164,22 @@ class Pedal(NamedTuple):
     output: np.ndarray
     esr_input: float
     esr_output: float
+    x_level: float
+    y_level: float
+    sample_rate_hz: int
+    segments: Segments
 
 
 def pedal(
-    pair, seed=0, max_seconds=100.0, train_share=0.8, clip_length=4096, quietest=0.4, learning_rates=(0.01, 0.0005),
-    layers=8, kernels=10, kernel_size=3, progress=True,
+    pair, seed=0, max_seconds=180.0, train_share=0.8, clip_length=4096, quietest=0.4, learning_rates=(0.01, 0.0005),
+    layers=8, kernels=10, kernel_size=3, segment_s=0.25, progress=True,
 ):
     """Learn a real pedal from one recording: exact gradients, Adam, one clip a step, on all but the end of it.
 
     Each clip comes with the sound before it, so that the network's memory is full where it is judged. The ESR of a clip
     measures its error by its own energy, so in a quiet clip a small error counts as much as a large one elsewhere. Clips
-    quieter than `quietest` times the RMS of the whole part that is learned from are left out.
+    quieter than `quietest` times the RMS of the whole part that is learned from are left out. The end is judged once, as a
+    whole and in segments of segment_s seconds.
 
     pair: `recordings.Pair`; train_share: how much of it to learn from; learning_rates: first and last; the others as in
     `initialize` and `train`. Returns: Pedal. Raises ValueError where the recording is too short or its beginning too quiet.
@@ -154,6 +191,8 @@ def pedal(
     if len(pair.clean) != len(pair.distorted) or clip_length < 1:
         lengths = f"clean has {len(pair.clean)} samples, distorted {len(pair.distorted)}, a clip {clip_length}"
         raise ValueError(f"{lengths}: expected the first two to be the same, and a clip of at least 1")
+    if not segment_s > 0:  # now, not after the training
+        raise ValueError(f"segment_s={segment_s}: expected above 0")
     if not history + clip_length <= cut < len(pair.clean):
         needed = f"{history + clip_length} or more in the first {train_share:.0%}, and some after it"
         raise ValueError(f"the recording has {len(pair.clean)} samples: expected {needed}")
@@ -162,7 +201,8 @@ def pedal(
             raise ValueError(f"the {name} sound holds NaN or infinity: export it again")
         if not (np.any(sound[:cut]) and np.any(sound[cut:])):
             raise ValueError(f"the {name} sound is silent in the first {train_share:.0%} or after it: cut the silence off")
-    x, y = ((sound / rms(sound[:cut])).astype(np.float32) for sound in (pair.clean, pair.distorted))
+    x_level, y_level = (float(rms(sound[:cut])) for sound in (pair.clean, pair.distorted))
+    x, y = (pair.clean / x_level).astype(np.float32), (pair.distorted / y_level).astype(np.float32)
     starts = range(0, cut - history - clip_length + 1, clip_length)
     x_clips, y_clips = (np.stack([sound[s : s + history + clip_length] for s in starts]) for sound in (x, y))
     loud = rms(y_clips[:, history:]) >= quietest
@@ -174,7 +214,8 @@ def pedal(
         parameters, x_clips[loud], y_clips[loud], optimizer=Adam(learning_rates[0]), rng=rng, epochs=1_000_000, batch_size=1,
         warm_up=history, max_seconds=max_seconds, final_learning_rate=learning_rates[1], progress=progress,
     )
-    output, target = forward(parameters, x[cut - history :])[0][history:], y[cut:]
-    scaled = best_scalar(x[:cut], y[:cut]) * x[cut:]
+    output, target = render(parameters, x[cut - history :])[history:], y[cut:]
+    scaled, rate_hz = best_scalar(x[:cut], y[:cut]) * x[cut:], pair.sample_rate_hz
     errors = (float(esr(output=sound, target=target)) for sound in (scaled, output))
-    return Pedal(parameters, losses, target, output, *errors)
+    where = judge_segments(output=output, target=target, sample_rate_hz=rate_hz, start_s=cut / rate_hz, segment_s=segment_s)
+    return Pedal(parameters, losses, target, output, *errors, x_level, y_level, rate_hz, where)

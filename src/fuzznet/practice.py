@@ -632,6 +632,39 @@ def _times_slope(times_slope):
     yield "no new memory"
 
 
+def _clip_place(clip_place):
+    def place(counts, k):
+        call = f"clip_place(counts, {k}) with counts {counts}"
+        found = clip_place(np.array(counts), k)
+        pair = isinstance(found, tuple | list) and len(found) == 2
+        assert pair, f"{call} returns {type(found).__name__}: expected two numbers, which file, and which of its clips"
+        both = [float(_array(part, (), f"a number of {call}")) for part in found]
+        assert all(number.is_integer() for number in both), f"{call} is {both}: expected whole numbers"
+        return tuple(map(int, both))
+
+    counts = [4, 2, 3]
+    first = place(counts, 0)
+    yield "two whole numbers"
+    assert first == (0, 0), f"clip 0 of all is found as {first}: expected (0, 0), clip 0 of file 0"
+    yield "clip 0 of all is clip 0 of file 0"
+    last, following = place(counts, 3), place(counts, 4)
+    assert last == (0, 3), f"with 4, 2 and 3 clips a file, clip 3 of all is found as {last}: how many clips has file 0?"
+    assert following == (1, 0), f"with 4, 2 and 3 clips a file, clip 4 of all is found as {following}: which is file 0's last?"
+    yield "where a file ends, the next one begins"
+    found = place(counts, 8)
+    assert found == (2, 2), f"with 4, 2 and 3 clips a file, clip 8 of all, the last, is found as {found}: expected (2, 2)"
+    yield "the last clip of all is the last of the last file"
+    found = [place([0, 3, 0, 0, 2], k) for k in (0, 3)]
+    empty = f"with 0, 3, 0, 0 and 2 clips a file, clips 0 and 3 of all are found as {found[0]} and {found[1]}"
+    assert found == [(1, 0), (4, 0)], f"{empty}: what of a file that is too short for a clip?"
+    yield "a file too short for a clip is passed over, and still counts as a file"
+    counts = np.random.default_rng(19).integers(0, 4, size=40).tolist()
+    places = [(file, clip) for file, count in enumerate(counts) for clip in range(count)]
+    off = [k for k, right in enumerate(places) if place(counts, k) != right]
+    assert not off, f"of {len(places)} clips in 40 files {len(off)} are misplaced, the first is clip {off[0]} of all"
+    yield "every clip of 40 files has its own place"
+
+
 PRACTICES = {
     "harmonic_spectrum": _harmonic_spectrum,
     "convolve_by_definition": _convolve_by_definition,
@@ -653,4 +686,5 @@ PRACTICES = {
     "stream": _stream,
     "delay": _delay,
     "times_slope": _times_slope,
+    "clip_place": _clip_place,
 }

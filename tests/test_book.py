@@ -366,7 +366,7 @@ def test_package_is_read_in_an_afternoon():
     del modules["practice"]  # holds readers' own functions against what the package says
     for name in ("__main__", "corpus", "datasets", "downloads"):
         del modules[name]  # carry commands, files and folders to the others, and are read by who goes that far
-    assert sum(len(text.splitlines()) for text in modules.values()) < 2400
+    assert sum(len(text.splitlines()) for text in modules.values()) < 2500
 
 
 def test_every_public_function_is_documented():

@@ -6,16 +6,20 @@ Each object shows itself in a notebook. Its plain text, which the stored chapter
 import base64
 import io
 import itertools
+import tempfile
 from html import escape
 from importlib.resources import as_file, files
+from pathlib import Path
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import soundfile
-from IPython.display import display
+from IPython.display import HTML, display
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
+from fuzznet import experiments, recordings, storage
 from fuzznet.arrays import to_numpy
 
 # The same signal looks the same from the first page to the last. Colours: Okabe and Ito.
@@ -68,6 +72,40 @@ class Picture:
     def _repr_mimebundle_(self, include=None, exclude=None):
         png = base64.b64encode(self.png).decode()
         return {"text/plain": self.alt, "text/html": self.html(), "image/png": png}
+
+
+def segments(found):
+    """Where a network fails on the part of a recording that it never met: the error over time, and segment by segment.
+
+    found: `experiments.Pedal`. Returns: Picture.
+    """
+    (edges_s, esr, share), figure = found.segments, plt.figure(figsize=(5.6, 5))
+    above, below = figure.subplots(2, 1, sharex=True)
+    samples = len(found.target)
+    frames = np.unique(np.linspace(0, samples, 600, endpoint=False, dtype=int))
+    time_s = np.interp(frames, [0, samples], edges_s[[0, -1]])
+    looks = (("target", found.target, TARGET["color"], 0.35), ("error", found.target - found.output, OUTPUT["color"], 1))
+    for label, sound, colour, alpha in looks:
+        low, high = np.minimum.reduceat(sound, frames), np.maximum.reduceat(sound, frames)
+        above.fill_between(time_s, low, high, step="post", color=colour, alpha=alpha, linewidth=0, label=label)
+    highest = 1.35 * np.max(np.abs(found.target))
+    above.set(ylabel="sample, RMS of the\nlearned part 1", ylim=(-highest, highest))
+    top = 1.35 * max(np.max(share), min(np.max(esr), 4 * found.esr_output), found.esr_output)
+    below.stairs(np.minimum(esr, top), edges_s, fill=True, color="#56B4E9", label="ESR of the segment")
+    below.stairs(share, edges_s, color="#000000", linewidth=1.5, label="its share of the error")
+    below.axhline(found.esr_output, color="#D55E00", linestyle="--", label="ESR of all")
+    below.set(xlabel="time in the recording, s", ylabel="ESR, or share of the error", ylim=(0, top))
+    for axis in (above, below):
+        axis.legend(loc="upper right", ncol=3, fontsize=9, columnspacing=1, handlelength=1.2)
+    worst, heaviest, length_s = np.argmax(esr), np.argmax(share), edges_s[-1] - edges_s[0]
+    peaks = " and ".join(f"{np.max(np.abs(sound)):.2g}" for _, sound, _, _ in looks)
+    return Picture(
+        figure,
+        f"Two panels over the {length_s:.1f} s from {edges_s[0]:.1f} s on, which the network never met. Above, the target and, "
+        f"in front of it, the error, with peaks of {peaks}. Below, the ESR of {len(esr)} segments, from {np.min(esr):.3f} to "
+        f"{esr[worst]:.3g} at {edges_s[worst]:.1f} s, around {found.esr_output:.3f} for all, and the share that each has in "
+        f"the whole error: the largest, {share[heaviest]:.0%}, at {edges_s[heaviest]:.1f} s.",
+    )
 
 
 class Players:
@@ -149,3 +187,86 @@ def explore(draw, label, values):
     if len(values) < 2 or any("|" in str(value) for value in values):
         raise ValueError(f"values={values!r}: expected at least two stops for the slider, and no | in any")
     return Explorer(draw, label, values)
+
+
+class PedalUpload:
+    """Upload buttons for a clean and a distorted sound, and one that examines them, learns the pedal, and offers the network.
+
+    Where no kernel listens a sentence stands in its place. What is wrong with a file is said in words, below the buttons.
+
+    max_seconds: of training, until the reader chooses others. `.pair` and `.found` are the `recordings.Pair` that was learned
+    last and what `experiments.pedal` found, or None.
+    """
+
+    STILL = (
+        "In a running notebook two upload buttons stand here, for a clean and a distorted sound. A third one examines both, "
+        "learns the pedal with a progress bar, shows where it fails, plays target and output, and offers the network as a file."
+    )
+
+    def __init__(self, max_seconds=60.0):
+        self.pair = self.found = None
+        accept, style = ".wav,.flac,.aif,.aiff,.ogg,.mp3", {"description_width": "initial"}
+        self.clean, self.distorted = (
+            ipywidgets.FileUpload(accept=accept, description=name, layout={"width": "auto"}) for name in ("clean", "distorted")
+        )
+        rates = [("as it is", None), ("44100 Hz", 44100), ("48000 Hz", 48000)]
+        channels = [("the only one", None), ("the first", 0), ("the second", 1), ("the mean", "mean")]
+        self.rate = ipywidgets.Dropdown(options=rates, description="sample rate", style=style)
+        self.channel = ipywidgets.Dropdown(options=channels, description="channel", style=style)
+        label = "move the distorted sound to where it is 3 samples late"
+        self.align = ipywidgets.Checkbox(True, description=label, indent=False, layout={"width": "auto"})
+        self.seconds = ipywidgets.BoundedFloatText(max_seconds, min=1, max=3600, description="seconds", style=style)
+        self.learn, self.output = ipywidgets.Button(description="examine and learn"), ipywidgets.Output()
+        self.learn.on_click(self._clicked)
+
+    def _live(self):
+        rows = (self.clean, self.distorted), (self.rate, self.channel), (self.align,), (self.seconds, self.learn)
+        return ipywidgets.VBox([*map(ipywidgets.HBox, rows), self.output])
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        still = f'<p class="fuzznet"><em>{self.STILL}</em></p>'
+        return {**self._live()._repr_mimebundle_(), "text/plain": self.STILL, "text/html": still}
+
+    def _clicked(self, _):
+        self.learn.disabled = True
+        self.output.clear_output()
+        with self.output:
+            try:
+                self._examine_and_learn()
+            except (ArithmeticError, OSError, ValueError) as error:
+                print(error)
+            except KeyboardInterrupt:
+                print("stopped: nothing was kept")
+        self.learn.disabled = False
+
+    def _examine_and_learn(self):
+        clean, distorted = map(_content, (self.clean, self.distorted))
+        print(f"clean: {clean.name}\ndistorted: {distorted.name}")
+        pair = recordings.load_pair(clean, distorted, self.rate.value, self.channel.value)
+        print(recordings.examine(pair))
+        pair = recordings.align(pair) if self.align.value else pair
+        with threadpool_limits(1):  # matrices this small are multiplied fastest by one core
+            found = experiments.pedal(pair, max_seconds=self.seconds.value)
+        self.pair, self.found = pair, found
+        print(f"ESR on the last fifth, never met: {found.esr_output:.3f}, doing nothing {found.esr_input:.3f}")
+        sounds = {"target": found.y_level * found.target, "output": found.y_level * found.output}
+        peak = max(np.max(np.abs(sound)) for sound in sounds.values())
+        if peak > 1:
+            print(f"the output would clip: both are turned down by {20 * np.log10(peak / 0.99):.1f} dB")
+            sounds = {name: 0.99 / peak * sound for name, sound in sounds.items()}
+        display(segments(found), Players(sounds, found.sample_rate_hz))
+        with tempfile.TemporaryDirectory() as folder:
+            facts = {name: getattr(found, name) for name in ("sample_rate_hz", "x_level", "y_level", "esr_output")}
+            storage.save(Path(folder) / "pedal.npz", found.parameters, **facts)
+            source = _data_url("application/octet-stream", (Path(folder) / "pedal.npz").read_bytes())
+        display(HTML(f'<a download="pedal.npz" href="{source}">Download pedal.npz</a>, for storage.load'))
+
+
+def _content(upload):
+    """What was uploaded, as a file object."""
+    if not upload.value:
+        advice = "choose a file; one of more than 10 MB is dropped on the way, and after that run this cell again"
+        raise ValueError(f"no {upload.description} sound has come: {advice}")
+    file = io.BytesIO(upload.value[0]["content"])
+    file.name = upload.value[0]["name"]
+    return file

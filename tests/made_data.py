@@ -119,14 +119,14 @@ class Server:
     cuts: how many bytes to send before each connection breaks, one a request, none when used up; statuses: answers for the
     first requests; ranges: whether it knows Range; if_range: If-Range; tag: the ETag; modified: the
     Last-Modified; longer: what it adds to the length it states, None to state none; shift: what it adds to where a part
-    begins; log: (path, Range, If-Range, status, bytes sent) of each request; sent, go_on: events around a pause after so many
-    bytes: pause.
+    begins; headers: what it says besides; log: (path, Range, If-Range, status, bytes sent) of each request; sent, go_on:
+    events around a pause after so many bytes: pause.
     """
 
     def __init__(self, files, cuts=(), statuses=(), **settings):
         self.files, self.cuts, self.statuses, self.log = files, list(cuts), list(statuses), []
         self.ranges, self.if_range, self.tag, self.modified = True, True, '"1"', None
-        self.longer, self.shift, self.pause = 0, 0, None
+        self.longer, self.shift, self.pause, self.headers = 0, 0, None, {}
         self.sent, self.go_on = threading.Event(), threading.Event()
         vars(self).update(settings)
 
@@ -165,7 +165,7 @@ class Server:
         cut = self.cuts.pop(0) if self.cuts and body else len(body)
         self.log.append((request.path, asked, condition, status, min(cut, len(body))))
         request.send_response(status)
-        for name, text in ("ETag", self.tag), ("Last-Modified", self.modified):
+        for name, text in ("ETag", self.tag), ("Last-Modified", self.modified), *self.headers.items():
             if text:
                 request.send_header(name, text)
         if status == 206:

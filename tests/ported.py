@@ -26,7 +26,8 @@ MODULES = (
 # These are meant for NumPy alone, as their docstrings say, or take no arrays.
 NUMPY_ALONE = {
     "align", "convolve_by_definition", "examine", "initialize", "lag", "load", "load_checkpoint", "load_note", "load_pair",
-    "load_sound", "random_split", "plucked_string", "progress_bar", "receptive_field", "save_sound", "time_axis",
+    "load_sound", "random_split", "plucked_string", "progress_bar", "receptive_field", "replace_file", "save_sound",
+    "time_axis",
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Downloads against a real server on 127.0.0.1 that misbehaves; archives that are damaged or mean harm."""
 
+import gzip
 import io
 import itertools
 import os
@@ -156,6 +157,16 @@ def test_a_server_that_states_too_long_a_length(fetch, server):
     server.longer = 10
     fetch()
     assert [entry[3] for entry in server.log] == [200, 206]
+
+
+@pytest.mark.parametrize(("headers", "packed"), [({"Content-Encoding": "gzip"}, True), ({"Content-Length": "?"}, False)])
+def test_a_length_that_tells_nothing(fetch, server, headers, packed):
+    """Of bytes that the server packs, although it was asked not to, or no number at all: the checksum decides."""
+    server.longer, server.headers = None, headers
+    server.files[NAME] = gzip.compress(CONTENT) if packed else CONTENT
+    if packed:
+        server.headers |= {"Content-Length": str(len(server.files[NAME]))}
+    fetch()
 
 
 def left(tmp_path):
@@ -315,7 +326,8 @@ def refused(path, folder, message, kind=ArchiveError, **settings):
 
 ELSEWHERE = [
     "/etc/a", "../a", "a/../../b", "a/..", "..", ".", "a/./b", "C:/a", "C:a", "a\\b", "..\\a", "//host/a", "a//b", "a ", "a./b",
-    "a\nb", "a\x7f\x00b", "a?b", "a*", "NUL", "aux.wav", "x/con/y", "COM1", "lpt9.txt", "a:stream", "",
+    "a\nb", "a\x7f\x00b", "a?b", "a*", "NUL", "aux.wav", "x/con/y", "COM1", "lpt9.txt", "a:stream", "", "con .txt", "CONIN$",
+    "com¹.txt",
 ]  # fmt: skip
 
 

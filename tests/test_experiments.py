@@ -179,8 +179,17 @@ def test_segments_of_silence_and_of_a_perfect_output():
     for wrong in (0, -1, np.nan):
         with pytest.raises(ValueError, match=f"segment_s={wrong}: expected the same shape, and segments longer than 0"):
             experiments.judge_segments(output=target, target=target, sample_rate_hz=1, segment_s=wrong)
-    with pytest.raises(ValueError, match=r"output has shape \(6,\), target \(5,\)"):
-        experiments.judge_segments(output=target, target=target[:5], sample_rate_hz=1)
+    for length, other in ((6, 5), (0, 0)):
+        with pytest.raises(ValueError, match=rf"output has shape \({length},\), target \({other},\)"):
+            experiments.judge_segments(output=target[:length], target=target[:other], sample_rate_hz=1)
+    assert len(experiments.judge_segments(output=target, target=target, sample_rate_hz=1, segment_s=1e-310).esr) == 6
+
+
+def test_an_output_that_is_not_finite_is_no_perfect_one():
+    target = np.array([1.0, 1, 0, 0, 2, 2])
+    output = target + np.array([1, 0, 0, np.nan, 0, 0])
+    found = experiments.judge_segments(output=output, target=target, sample_rate_hz=1, segment_s=2)
+    assert found.esr[0] == 0.5 and np.isnan(found.esr[1]) and found.esr[2] == 0 and np.isnan(found.share[1])
 
 
 @each_library

@@ -72,9 +72,17 @@ def test_several_sizes_give_a_table(folder, capsys):
 
 
 def test_sizes_and_files_are_checked_before_the_training(folder, capsys):
-    for words in ("--save missing/pedal.npz", "--picture missing/p.png", "--sizes 3x4x3 2x4x3 --save p.npz"):
+    os.mkdir("folder.npz")
+    before = {name: (folder / name).read_bytes() for name in ("clean.wav", "distorted.flac")}
+    for words in (
+        "--save missing/pedal.npz", "--picture missing/p.png", "--sizes 3x4x3 2x4x3 --save p.npz", "--save folder.npz",
+        "--save clean.wav", "--picture distorted.flac", "--save p.png --picture p.png",
+    ):  # fmt: skip
         status, out, err = run(capsys, *PEDAL, *words.split())
-        assert (status, out) == (1, "") and "can't be written: it takes one size, and a folder that is there" in err
+        ending = ".npz" if "--save" in words else ".png"
+        needed = f"can't be written: it takes one size, a name that ends in {ending}, and a folder that is there"
+        assert (status, out) == (1, "") and needed in err
+    assert before == {name: (folder / name).read_bytes() for name in before}
     for size in ("3x4", "3xax3", "8"):
         with pytest.raises(SystemExit):
             commands.main([*PEDAL, "--sizes", size])
@@ -129,6 +137,28 @@ def test_play_does_not_clip(folder, capsys, rng):
     assert status == 0 and peak > 1 and f"peak {peak:.3f}; above 1 a player clips it: turn it down" in out
     status, _, err = run(capsys, "play", "p.npz", "clean.wav", "loud.flac")
     assert status == 1 and "would clip; write a .wav" in err and not os.path.exists("loud.flac")
+
+
+def test_play_checks_its_output_before_it_plays(folder, capsys, rng, monkeypatch):
+    storage.save("p.npz", fuzznet.initialize(rng, layers=2, kernels=2), sample_rate_hz=48000, x_level=0.1, y_level=0.5)
+    monkeypatch.setattr(commands, "render", None)
+    for name, message in (("out.mp3", "ends in .wav or .flac"), ("missing/out.wav", "no such folder; make it first")):
+        status, _, err = run(capsys, "play", "p.npz", "clean.wav", name)
+        assert status == 1 and message in err
+    status, _, err = run(capsys, "play", "p.npz", "none.wav", "clean.wav")
+    assert status == 1 and err == "python -m fuzznet: none.wav: no file; check the path\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"), [(KeyboardInterrupt(), 130, "stopped"), (MemoryError(), 1, "MemoryError")]
+)
+def test_an_interrupt_and_too_little_memory_end_without_a_traceback(folder, capsys, monkeypatch, error, status, message):
+    def end(*_, **__):
+        raise error
+
+    monkeypatch.setattr(commands.experiments, "pedal", end)
+    assert run(capsys, *PEDAL, "--save", "p.npz")[::2] == (status, f"python -m fuzznet: {message}\n")
+    assert not os.path.exists("p.npz")
 
 
 def test_from_a_terminal(folder):

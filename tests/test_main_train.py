@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import made_data
 import numpy as np
 import pytest
+import soundfile
 
 from fuzznet import corpus, datasets, network, storage
 from fuzznet.__main__ import main
@@ -61,11 +63,12 @@ def test_a_share_of_the_notes(capsys, folder, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--setting", "1", "--hold-out", "5"], "hold_out=5 of 5 notes"),
-        (["--setting", "1", "--hold-out", "0"], "hold_out=0 of 5 notes"),
-        (["--setting", "1", "--hold-out", "-0.1"], "hold_out=-0.1 of 5 notes"),
+        (["--setting", "1", "--hold-out", "5"], "--hold-out 5 of 5 notes"),
+        (["--setting", "1", "--hold-out", "0"], "--hold-out 0 of 5 notes"),
+        (["--setting", "1", "--hold-out", "-0.1"], "--hold-out -0.1 of 5 notes"),
         (["--setting", "1", "--hold-out", "nan"], "NaN"),
         ([], r"holds settings \[1, 2\] of the effect, each a pedal of its own: choose --setting"),
+        (["--setting", "1", "--instrument", "bass"], "holds no pairs of bass: choose --instrument"),
         (["--effect", "reverb"], "no sound with effect 'reverb'"),
         (["--setting", "1", "--learning-rate", "-1"], "learning_rate=-1"),
         (["--setting", "1", "--every", "-1"], "every_s=-1"),
@@ -82,6 +85,18 @@ def test_files_that_lack_their_partners(capsys, folder, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     status, _, error = run(capsys, tmp_path, tmp_path / "network.npz")
     assert status == 1 and "holds no pairs" in error
+
+
+def test_notes_kept_at_another_sample_rate(capsys, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    words = (tmp_path / "copy", tmp_path / "network.npz", *SMALL, "--setting", "1", "--epochs", "1")
+    kept = int(re.search(r"1 kept unheard \(MIDI (\d+)\)", run(capsys, *words)[1])[1])
+    for take in datasets.catalogue(tmp_path / "copy"):
+        if take.midi == kept:
+            soundfile.write(take.path, soundfile.read(take.path)[0], 48000)
+    (tmp_path / "network.npz").unlink()
+    status, _, error = run(capsys, *words)
+    assert status == 1 and "44100 Hz in the notes learned, 48000 Hz in those kept unheard: convert them to one" in error
 
 
 def test_a_signal_ends_it_and_the_same_command_goes_on(monkeypatch, capsys, folder, tmp_path):
@@ -110,6 +125,9 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(monkeypatch, capsys, fold
     monkeypatch.setattr(corpus, "judge", at_once)
     status, _, error = run(capsys, folder, path, *words)
     assert status == 130 and f"stopped; {path} is whole: run the same again to go on" in error
+    monkeypatch.setattr(corpus.Corpus, "levels", at_once)
+    status, _, error = run(capsys, folder, tmp_path / "new.npz", *words)
+    assert status == 130 and "stopped; nothing was trained yet: run the same again to go on" in error
 
 
 def test_from_the_command_line(folder, tmp_path):

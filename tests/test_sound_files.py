@@ -129,7 +129,7 @@ def test_a_pair_of_two_rates_is_resampled_only_when_asked(write, rng):
         assert pair.sample_rate_hz == rate_hz and len(pair.clean) == len(pair.distorted) == samples
     with pytest.raises(ValueError, match=r"has 7351 samples, .* has 7349: cut both"):  # two are more than rounding
         load_pair(clean, write("c.wav", sound[:7349], 44100), sample_rate_hz=44100)
-    for wrong in (0, -1, 44100.5, np.nan):
+    for wrong in (0, -1, 44100.5, np.nan, np.inf):
         with pytest.raises(ValueError, match=rf"sample_rate_hz={wrong}: expected a whole number above 0"):
             load_sound(clean, sample_rate_hz=wrong)
 
@@ -201,7 +201,12 @@ def test_a_sound_that_does_not_fit_is_not_clipped(tmp_path):
         save_sound(tmp_path / "loud.mp3", loud, 44100)
     with pytest.raises(FileNotFoundError, match=r"loud.wav: no such folder; make it first"):
         save_sound(tmp_path / "missing" / "loud.wav", loud, 44100)
+    with pytest.raises(ValueError, match=r"fast.flac, of 768000 Hz: .*does not support this sample rate. Write a .wav"):
+        save_sound(tmp_path / "fast.flac", loud / 2, 768000)
     assert os.listdir(tmp_path) == ["loud.wav"]
+    (tmp_path / "folder.wav").mkdir()
+    with pytest.raises(ValueError, match=r"folder.wav: expected a name that ends in .wav or .flac, and that no folder has"):
+        save_sound(tmp_path / "folder.wav", loud, 44100)
 
 
 def test_an_older_sound_survives_a_full_disk(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import time
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -62,6 +63,15 @@ def test_the_file_has_the_name_and_the_access_that_were_asked_for(tmp_path, para
     (tmp_path / "other").touch()
     assert {entry.name for entry in tmp_path.iterdir()} == {"name", "other"}
     assert (tmp_path / "name").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_link_stays_and_leads_to_the_new_content(tmp_path, path, parameters):
+    (tmp_path / "disk").mkdir()
+    path.symlink_to(tmp_path / "disk" / "own.npz")
+    for take in (1, 2):
+        save(path, parameters, take=take)
+        assert path.is_symlink() and load(tmp_path / "disk" / "own.npz").about == {"take": take}
+    assert [entry.name for entry in (tmp_path / "disk").iterdir()] == ["own.npz"]
 
 
 def fail(*_):
@@ -219,6 +229,18 @@ def test_foreign_files_are_refused(path, parameters):
                 load(path)
             assert str(caught.value).startswith(f"{path} holds no network (")
     assert not Program.ran
+
+
+def test_a_bomb_is_not_unpacked(path, parameters):
+    save(path, parameters)
+    with np.load(path) as file:
+        np.savez_compressed(path, **(dict(file) | {"kernels": np.zeros(10**7)}))
+    assert os.path.getsize(path) < 10**5
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="it would unpack to more than it is, and save packs nothing"):
+        load(path)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
 
 
 # -- checkpoints --------------------------------------------------------------------------------------------------------

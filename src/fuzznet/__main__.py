@@ -55,28 +55,32 @@ def _add_pedal(commands):
 
 
 def _pedal(given):
-    wanted = [path for path in (given.save, given.picture) if path]
-    for path in wanted:  # now, not after minutes of training
-        if len(given.sizes) > 1 or not Path(path).absolute().parent.is_dir():
-            raise ValueError(f"{path} can't be written: it takes one size, and a folder that is there")
+    wanted = [(path, ending) for path, ending in ((given.save, ".npz"), (given.picture, ".png")) if path]
+    for path, ending in wanted:  # now, not after minutes of training
+        fits = Path(path).suffix.lower() == ending and not Path(path).is_dir()  # so no sound is written over
+        if len(given.sizes) > 1 or not fits or not Path(path).absolute().parent.is_dir():
+            needed = f"it takes one size, a name that ends in {ending}, and a folder that is there"
+            raise ValueError(f"{path} can't be written: {needed}")
     pair = recordings.load_pair(given.clean, given.distorted, given.sample_rate, given.channel)
     print(recordings.examine(pair))
     pair = recordings.align(pair) if given.align else pair
-    rows = []
+    if len(given.sizes) > 1:
+        _print_heads(given.seconds)
     for size in given.sizes:
         found = experiments.pedal(pair, seed=given.seed, max_seconds=given.seconds, **size)
-        rows.append((size, found))
         if len(given.sizes) == 1:
             _print_pedal(found)
+        else:
+            _print_size(size, found)
     if len(given.sizes) > 1:
-        _print_sizes(rows, given.seconds)
+        print(f"doing nothing, the clean sound at its best level: {found.esr_input:.4f}\n{PUBLISHED}")
     if given.save:
         facts = {name: getattr(found, name) for name in ("sample_rate_hz", "x_level", "y_level", "esr_output")}
         storage.save(given.save, found.parameters, **facts)
     if given.picture:
         display.use_style()
         Path(given.picture).write_bytes(display.segments(found).png)
-    for path in wanted:
+    for path, _ in wanted:
         print(f"written: {path}")
 
 
@@ -90,21 +94,18 @@ def _print_pedal(found):
         print(f"  {edges_s[k]:.2f} to {edges_s[k + 1]:.2f} s: ESR {esr[k]:.3f}, {share[k]:.0%} of the whole error")
 
 
-def _print_sizes(rows, seconds):
+def _print_heads(seconds):
     print(f"{seconds:g} s of training each")
     print("layers x kernels x taps   parameters   multiplications    memory     steps   ESR, unseen")
     print("                                              a sample   samples")
-    for size, found in rows:
-        layers, kernels, taps = size.values()
-        products = kernels * (layers * (taps + 2) - 1)  # of each layer: its kernels, the output and, but for one, the mixing
-        memory = receptive_field(taps, found.parameters.dilations)
-        shape = f"{layers} x {kernels} x {taps}"
-        print(
-            f"{shape:23s}   {found.parameters.size:10d}   {products:15d}   {memory:7d}   {len(found.losses):7d}   "
-            f"{found.esr_output:.4f}"
-        )
-    print(f"doing nothing, the clean sound at its best level: {rows[0][1].esr_input:.4f}")
-    print(PUBLISHED)
+
+
+def _print_size(size, found):
+    layers, kernels, taps = size.values()
+    products = kernels * (layers * (taps + 2) - 1)  # of each layer: its kernels, the output and, but for one, the mixing
+    memory = receptive_field(taps, found.parameters.dilations)
+    print(f"{f'{layers} x {kernels} x {taps}':23s}   {found.parameters.size:10d}   {products:15d}   ", end="")
+    print(f"{memory:7d}   {len(found.losses):7d}   {found.esr_output:.4f}", flush=True)
 
 
 def _add_play(commands):
@@ -119,11 +120,12 @@ def _add_play(commands):
 
 
 def _play(given):
+    recordings._check_name(given.output)  # now, not after the playing
     parameters, about = storage.load(given.network)
     facts = [about.get(name) for name in ("sample_rate_hz", "x_level", "y_level")]
     if not all(isinstance(fact, int | float) and fact > 0 for fact in facts):
         raise ValueError(f"{given.network} lacks sample_rate_hz, x_level or y_level: expected a file that pedal --save wrote")
-    if Path(given.output).exists() and Path(given.output).samefile(given.input):
+    if Path(given.output).exists() and Path(given.input).exists() and Path(given.output).samefile(given.input):
         raise ValueError(f"{given.output} is the sound to be played: choose another name for what comes out")
     own_rate_hz, x_level, y_level = facts
     x, sample_rate_hz = recordings.load_sound(given.input, own_rate_hz if given.resample else None, given.channel)
@@ -229,6 +231,8 @@ def _add_train(commands):
     parser.add_argument("folder", metavar="FOLDER", help="a data set, or a part of it")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file that holds all that was learned so far, also for play")
     _choose_effect(parser)
+    instruments = {"choices": ("guitar", "bass", "chords"), "default": "guitar"}
+    parser.add_argument("--instrument", **instruments, help="of IDMT-SMT-Audio-Effects (default: guitar)")
     text = "how many notes are never learned from: a number, or a share below 1 (default: 0.1)"
     parser.add_argument("--hold-out", type=float, default=0.1, metavar="N", help=text)
     parser.add_argument("--epochs", type=int, default=5, help="how often each clip is met (default: 5); fixed once begun")
@@ -246,7 +250,7 @@ def _hold_out(pairs, midi, wanted, seed):
     notes = sorted(set(midi))
     count = max(1, round(wanted * len(notes))) if wanted < 1 else round(wanted)
     if not (wanted > 0 and count < len(notes)):
-        raise ValueError(f"hold_out={wanted:g} of {len(notes)} notes: expected 1 or more, and at least one note to learn from")
+        raise ValueError(f"--hold-out {wanted:g} of {len(notes)} notes: expected 1 or more, and one or more to learn from")
     kept = set(np.random.default_rng(seed).permutation(notes)[:count].tolist())
     print(f"{len(notes) - count} notes are learned, {count} kept unheard (MIDI {', '.join(map(str, sorted(kept)))})")
     return tuple([pair for pair, note in zip(pairs, midi) if (note in kept) == side] for side in (False, True))
@@ -255,14 +259,19 @@ def _hold_out(pairs, midi, wanted, seed):
 def _train(given):
     found, takes = datasets.pairs(given.folder, given.effect, given.setting), datasets.catalogue(given.folder)
     takes = {take.path: take for take in takes}
-    settings = sorted({takes[distorted].setting for _, distorted in found.pairs})
+    pairs = [pair for pair in found.pairs if takes[pair[0]].instrument == given.instrument]
+    settings = sorted({takes[distorted].setting for _, distorted in pairs})
     if len(settings) != 1:
-        what = f"settings {settings} of the effect, each a pedal of its own: choose --setting" if settings else "no pairs"
+        none = f"no pairs of {given.instrument}: choose --instrument"
+        what = f"settings {settings} of the effect, each a pedal of its own: choose --setting" if settings else none
         raise ValueError(f"{given.folder} holds {what}; see python -m fuzznet pairs")
-    print(f"{len(found.pairs)} pairs, {len(found.lonely)} files without a partner")
-    sides = _hold_out(found.pairs, [takes[clean].midi for clean, _ in found.pairs], given.hold_out, given.seed)
+    print(f"{len(pairs)} pairs, {len(found.lonely)} files without a partner")
+    sides = _hold_out(pairs, [takes[clean].midi for clean, _ in pairs], given.hold_out, given.seed)
     start = initialize(np.random.default_rng(given.seed), given.layers, given.kernels, given.taps).astype(np.float32)
     learned, kept = (corpus.Corpus(side, history=receptive_field(given.taps, start.dilations) - 1) for side in sides)
+    if learned.sample_rate_hz != kept.sample_rate_hz:
+        rates_hz = f"{learned.sample_rate_hz} Hz in the notes learned, {kept.sample_rate_hz} Hz in those kept unheard"
+        raise ValueError(f"{given.folder} holds sounds of {rates_hz}: convert them to one")
     try:
         training = corpus.train_corpus(
             start, learned, optimizer=Adam(given.learning_rate), checkpoint=given.checkpoint, seed=given.seed,
@@ -270,7 +279,8 @@ def _train(given):
         )  # fmt: skip
         judged = [corpus.judge(network, kept, training.levels, progress=True) for network in (training.parameters, None)]
     except KeyboardInterrupt as stop:
-        print(str(stop) or f"stopped; {given.checkpoint} is whole: run the same again to go on", file=sys.stderr)
+        state = f"{given.checkpoint} is whole" if Path(given.checkpoint).exists() else "nothing was trained yet"
+        print(str(stop) or f"stopped; {state}: run the same again to go on", file=sys.stderr)
         return getattr(stop, "status", 130)
     print(f"{np.sum(training.levels.loud)} of {learned.clips} clips are loud enough; their mean ESR, epoch by epoch:")
     print(*(f"{loss:.4f}" for loss in training.losses))
@@ -290,9 +300,12 @@ def main(arguments=None):
     try:
         with threadpool_limits(1):  # matrices this small are multiplied fastest by one core
             return given.run(given) or 0
-    except (ArithmeticError, OSError, ValueError) as error:
-        print(f"python -m fuzznet: {error}", file=sys.stderr)
+    except (ArithmeticError, MemoryError, OSError, ValueError) as error:
+        print(f"python -m fuzznet: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("python -m fuzznet: stopped", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -92,7 +92,8 @@ def _receive(url, partial, progress):
     if have:
         headers |= {"Range": f"bytes={have}-"} | ({"If-Range": known} if known else {})
     with requests.get(url, headers=headers, stream=True, timeout=(30, 60)) as answer:
-        status, length, tag = answer.status_code, answer.headers.get("Content-Length"), answer.headers.get("ETag", "W/")
+        status, length, tag = answer.status_code, answer.headers.get("Content-Length", ""), answer.headers.get("ETag", "W/")
+        length = "" if "Content-Encoding" in answer.headers else length  # which tells of the packed bytes, in spite of identity
         tag = answer.headers.get("Last-Modified", "") if tag.startswith("W/") else tag
         found = re.match(r"bytes (\d+|\*)\S*/(\d+)", answer.headers.get("Content-Range", ""))
         first, total = map(str, found.groups()) if found else ("", "")
@@ -106,7 +107,7 @@ def _receive(url, partial, progress):
         if status not in (200, 206):
             raise OSError(f"{url}: the server answers {status} {answer.reason}: look for the file's new address at its DOI")
         have = have if status == 206 else 0
-        end = int(total) if total else have + int(length) if length else None
+        end = int(total) if total else have + int(length) if length.isdecimal() else None
         _write(answer, partial, have, end, tag, progress)
     return end is None or _size(partial) == end
 
@@ -145,9 +146,9 @@ def unpack(archive, folder, max_bytes=40 * 10**9):
     An archive in the archive becomes a folder of its name beside it, and is removed.
 
     Refused are names that lead out of the folder or that some system can't have, names that differ in nothing but case,
-    links, devices, encrypted members, archives within those in the archive, more than MAX_MEMBERS members, more than max_bytes
-    in all, and more than MAX_RATIO times the archive's size. zipfile writes no more of a member than its declared size, which
-    is what is counted.
+    links, devices, encrypted members, archives within those in the archive, more than max_bytes in all, and, in each archive,
+    more than MAX_MEMBERS members and more than MAX_RATIO times its size. zipfile writes no more of a member than its declared
+    size, which is what is counted.
     Returns: the paths of the files, sorted. Raises ValueError for an archive that is refused or damaged, FileExistsError for
     a folder that is there, and OSError where the disk is full.
     """
@@ -210,7 +211,7 @@ class ArchiveError(ValueError):
 
 
 _IMPOSSIBLE = re.compile(  # absolute, with "..", a drive, a backslash, or what Windows can't have
-    r"^/|^$|//|[. ](/|$)|[\x00-\x1f<>:\"|?*\\]|(^|/)(con|prn|aux|nul|com\d|lpt\d)(\.|/|$)", re.IGNORECASE
+    r"^/|^$|//|[. ](/|$)|[\x00-\x1f<>:\"|?*\\]|(^|/)(con|prn|aux|nul|con(in|out)\$|(com|lpt)[\d¹²³]) *(\.|/|$)", re.IGNORECASE
 )
 
 

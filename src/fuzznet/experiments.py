@@ -124,7 +124,7 @@ class Segments(NamedTuple):
     """Where a network fails, in pieces of equal length.
 
     edges_s: where they begin and end, in seconds of the recording, (S + 1,); esr: the error of each by its own energy, (S,),
-    large where the target is a whisper; share: of the whole error, (S,), which adds up to 1.
+    large where the target is a whisper; share: of the whole error, (S,), which adds up to 1 unless there is none.
     """
 
     edges_s: np.ndarray
@@ -135,18 +135,18 @@ class Segments(NamedTuple):
 def judge_segments(*, output, target, sample_rate_hz, start_s=0.0, segment_s=0.25):
     """Segments of about segment_s seconds, at least one: where the error of an output lies.
 
-    output, target: NumPy arrays (T,); start_s: when they begin. Raises ValueError for different shapes, or segment_s not
-    above 0.
+    output, target: NumPy arrays (T,); start_s: when they begin. Raises ValueError for different shapes, for no samples, or
+    segment_s not above 0.
     """
-    if output.shape != target.shape or not segment_s > 0:
+    if output.shape != target.shape or 0 in target.shape or not segment_s > 0:
         shapes = f"output has shape {output.shape}, target {target.shape}, segment_s={segment_s}"
         raise ValueError(f"{shapes}: expected the same shape, and segments longer than 0")
     samples = len(target)
-    count = max(1, min(samples, round(samples / sample_rate_hz / segment_s)))
+    count = max(1, round(min(samples, samples / sample_rate_hz / segment_s)))
     edges = np.arange(count + 1) * samples // count
     error, energy = (np.add.reduceat(sound.astype(float) ** 2, edges[:-1]) for sound in (target - output, target))
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio, share = np.where(error > 0, error / energy, 0.0), np.where(error > 0, error / np.sum(error), 0.0)
+        ratio, share = (np.where(error == 0, 0.0, error / whole) for whole in (energy, np.sum(error)))
     return Segments(start_s + edges / sample_rate_hz, ratio, share)
 
 

@@ -4,9 +4,7 @@ A pair is a clean sound and the same sound through the pedal, sample for sample.
 """
 
 import io
-import os
 import re
-import uuid
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +15,10 @@ import soxr
 from scipy import signal
 
 from fuzznet.arrays import check_signal, namespace
+from fuzznet.storage import replace_file
 
 NOTES = ("E2", "A2", "D3", "G3", "B3", "E4", "A4", "E5")
+KINDS = {".wav": ("WAV", "FLOAT"), ".flac": ("FLAC", "PCM_24")}  # what can be written
 FULL_SCALE = 0.99  # from here on a flat top is a converter's, not a pedal's
 
 
@@ -73,7 +73,7 @@ def load_sound(path, sample_rate_hz=None, channel=None):
     silent or holds NaN, and for several channels of which none is chosen.
     """
     name = _name(path)
-    if sample_rate_hz is not None and not (sample_rate_hz > 0 and sample_rate_hz == int(sample_rate_hz)):
+    if sample_rate_hz is not None and not (0 < sample_rate_hz < np.inf and sample_rate_hz == int(sample_rate_hz)):
         raise ValueError(f"sample_rate_hz={sample_rate_hz}: expected a whole number above 0, such as 48000")
     if hasattr(path, "read"):
         path.seek(0)
@@ -123,28 +123,28 @@ def _one_channel(channels, channel, name):
 def save_sound(path, sound, sample_rate_hz):
     """Write a sound to a file, whole or not at all: .wav, whose samples are 32 bit floats, or .flac, of 24 bit.
 
-    sound: a NumPy array (T,). Raises FileNotFoundError for a missing folder, and ValueError for any
-    other ending, for NaN, and for a sound that .flac would clip.
+    sound: a NumPy array (T,). Raises FileNotFoundError for a missing folder, and ValueError for any other ending, for NaN,
+    and for a sound that .flac would clip or whose sample rate it does not know.
     """
-    kinds, partial = {".wav": ("WAV", "FLOAT"), ".flac": ("FLAC", "PCM_24")}, Path(path)
-    if partial.suffix.lower() not in kinds:
-        raise ValueError(f"{path}: expected a name that ends in .wav or .flac")
-    if not partial.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{path}: no such folder; make it first")
-    kind, subtype = kinds[partial.suffix.lower()]
+    _check_name(path)
+    kind, subtype = KINDS[Path(path).suffix.lower()]
     peak = np.max(np.abs(sound), initial=0)
     if not np.isfinite(peak) or (peak > 1 and kind == "FLAC"):
         raise ValueError(f"{path}: the sound peaks at {peak:.2f} of full scale and would clip; write a .wav, or turn it down")
-    data, partial = io.BytesIO(), partial.with_name(f".{uuid.uuid4().hex}.partial")
-    soundfile.write(data, sound, sample_rate_hz, format=kind, subtype=subtype)
+    data = io.BytesIO()
     try:
-        with partial.open("xb") as file:
-            file.write(data.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        soundfile.write(data, sound, sample_rate_hz, format=kind, subtype=subtype)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{path}, of {sample_rate_hz} Hz: {error.error_string} Write a .wav") from error
+    replace_file(path, data.getbuffer())
+
+
+def _check_name(path):
+    """Raise unless `save_sound` could write to path: ValueError for another ending, FileNotFoundError for a missing folder."""
+    if Path(path).suffix.lower() not in KINDS or Path(path).is_dir():
+        raise ValueError(f"{path}: expected a name that ends in .wav or .flac, and that no folder has")
+    if not Path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path}: no such folder; make it first")
 
 
 def lag(clean, distorted):

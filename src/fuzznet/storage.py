@@ -89,14 +89,16 @@ def _write(path, arrays, facts):
     names = ((owner, name) for owner in arrays for name in Parameters.NAMES)
     content = io.BytesIO()
     np.savez(content, facts=text, **{f"{owner}.{name}".lstrip("."): getattr(arrays[owner], name) for owner, name in names})
-    _replace(Path(path), content.getbuffer())
+    replace_file(path, content.getbuffer())
 
 
-def _replace(path, content):
+def replace_file(path, content):
     """Put the content into the file at path, whole or not at all, on the disk when this returns.
 
-    Each writer has a partial file of its own beside it, so two of them at once do not mix. Those of killed ones are removed.
+    A link stays, and what it leads to is replaced. Each writer has a partial file of its own beside it, so two of them at once
+    do not mix. Those of killed ones are removed. content: bytes.
     """
+    path = Path(os.path.realpath(path))
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         with contextlib.suppress(OSError):  # another process may do the same
             if time.time() - stale.stat().st_mtime > STALE_S:
@@ -124,6 +126,8 @@ def _read(path):
         raise FileNotFoundError(f"{path}: {'a folder, not a file' if Path(path).is_dir() else 'no file'}; check the path")
     try:
         with zipfile.ZipFile(path) as file:
+            if sum(member.file_size for member in file.infolist()) > os.path.getsize(path):
+                raise ValueError("it would unpack to more than it is, and save packs nothing")
             stored = {name[:-4]: np.lib.format.read_array(file.open(name), allow_pickle=False) for name in file.namelist()}
         facts = json.loads(str(stored.pop("facts")))
         if facts["format"] != 1:

@@ -754,8 +754,8 @@ TWINS = [
         "a pedal that turns the wave over",
         "The best match is taken for the largest one, with its sign.",
         "recordings.py",
-        "best = np.argmax(np.abs(match))",
-        "best = np.argmax(match)",
+        "best = np.argmax(np.abs(match))\n    return int(lags[best])",
+        "best = np.argmax(match)\n    return int(lags[best])",
         ("test_examine.py::test_delay_and_polarity_are_found",),
     ),
     Twin(

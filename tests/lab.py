@@ -1,4 +1,4 @@
-"""The real JupyterLab in a real browser: a student hands in an assignment, a reader moves a live slider.
+"""The real JupyterLab in a real browser: a student hands in an assignment, a reader moves a live slider and uploads sounds.
 
 Not collected by a plain `pytest`, because it needs nbgrader: make .venv/course && .venv/bin/python -m pytest tests/lab.py
 """
@@ -14,9 +14,12 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 import nbformat
+import numpy as np
 import pytest
 from nbgrader.api import Gradebook
 from pages import browser  # noqa: F401 - a fixture
+
+from fuzznet import recordings, storage
 
 ROOT = Path(__file__).parents[1]
 NAME = "01_convolution"
@@ -189,6 +192,33 @@ def test_a_live_slider_moves_its_picture(place, lab, tab):
         changed = "([area, before]) => area.querySelector('img').src !== before"
         tab.wait_for_function(changed, arg=[area.element_handle(), seen[-1]])
     assert len(set(seen)) == 3
+    assert tab.locator(ERROR).all_text_contents() == []
+
+
+def test_two_sounds_that_are_uploaded_become_a_network(place, lab, tab, tmp_path):
+    cell = nbformat.v4.new_code_cell("from fuzznet import display\n\ndisplay.PedalUpload(max_seconds=2)")
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), place.student / "upload.ipynb")
+    notes = [recordings.load_note(name) for name in ("D3", "A4")]
+    open_notebook(tab, lab("lab/tree/upload.ipynb?reset"))
+    run_all(tab)
+    learn = tab.get_by_role("button", name="examine and learn")
+    learn.click()
+    tab.get_by_text("no clean sound has come").wait_for()
+    for name in ("clean", "distorted"):
+        recordings.save_sound(tmp_path / f"{name}.flac", np.concatenate([getattr(note, name) for note in notes]), 44100)
+        with tab.expect_file_chooser() as chooser:
+            tab.get_by_role("button", name=re.compile(name + r" \(")).click()
+        chooser.value.set_files(tmp_path / f"{name}.flac")
+        tab.get_by_role("button", name=f"{name} (1)").wait_for()
+    learn.click()
+    link = tab.get_by_role("link", name="Download pedal.npz")
+    link.wait_for()
+    with tab.expect_download() as download:
+        link.click()
+    download.value.save_as(tmp_path / "pedal.npz")
+    about = storage.load(tmp_path / "pedal.npz").about
+    assert about["sample_rate_hz"] == 44100 and 0 < about["esr_output"] < 1
     assert tab.locator(ERROR).all_text_contents() == []
 
 

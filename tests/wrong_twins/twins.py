@@ -778,8 +778,8 @@ TWINS = [
         "segments divided by the loudest",
         "Each error is held against the energy of all, so that a quiet segment can't fail.",
         "experiments.py",
-        "error / energy, 0.0)",
-        "error / np.max(energy), 0.0)",
+        "for whole in (energy, np.sum(error))",
+        "for whole in (np.max(energy), np.sum(error))",
         ("test_experiments.py::test_segments_share_out_the_whole_error",),
     ),
     # Post-processing

@@ -75,8 +75,7 @@ def _pedal(given):
     if len(given.sizes) > 1:
         print(f"doing nothing, the clean sound at its best level: {found.esr_input:.4f}\n{PUBLISHED}")
     if given.save:
-        facts = {name: getattr(found, name) for name in ("sample_rate_hz", "x_level", "y_level", "esr_output")}
-        storage.save(given.save, found.parameters, **facts)
+        storage.save(given.save, found.parameters, **found.facts)
     if given.picture:
         display.use_style()
         Path(given.picture).write_bytes(display.segments(found).png)
@@ -109,10 +108,10 @@ def _print_size(size, found):
 
 
 def _add_play(commands):
-    text = "Play a sound through a network that pedal --save kept, block by block."
+    text = "Play a sound through a network that pedal --save or train kept, block by block."
     parser = commands.add_parser("play", help="play a sound through a learned network", description=text)
     parser.set_defaults(run=_play)
-    parser.add_argument("network", metavar="NETWORK", help="the file that pedal --save wrote")
+    parser.add_argument("network", metavar="NETWORK", help="a file that pedal --save or train wrote")
     parser.add_argument("input", metavar="IN", help="a clean sound")
     parser.add_argument("output", metavar="OUT", help="what to write: .wav, of 32 bit floats, or .flac, of 24 bit")
     parser.add_argument("--resample", action="store_true", help="bring IN to the sample rate of the network, if it differs")
@@ -124,7 +123,8 @@ def _play(given):
     parameters, about = storage.load(given.network)
     facts = [about.get(name) for name in ("sample_rate_hz", "x_level", "y_level")]
     if not all(isinstance(fact, int | float) and fact > 0 for fact in facts):
-        raise ValueError(f"{given.network} lacks sample_rate_hz, x_level or y_level: expected a file that pedal --save wrote")
+        lacked = "lacks sample_rate_hz, x_level or y_level"
+        raise ValueError(f"{given.network} {lacked}: expected a file that pedal --save or train wrote")
     if Path(given.output).exists() and Path(given.input).exists() and Path(given.output).samefile(given.input):
         raise ValueError(f"{given.output} is the sound to be played: choose another name for what comes out")
     own_rate_hz, x_level, y_level = facts

@@ -18,7 +18,7 @@ from fuzznet.convolution import receptive_field
 from fuzznet.fast import Step
 from fuzznet.network import Parameters, check_parameters
 from fuzznet.optimizers import check_positive
-from fuzznet.storage import load_checkpoint, save_checkpoint
+from fuzznet.storage import _check_file, load_checkpoint, save_checkpoint
 from fuzznet.streaming import Stream
 from fuzznet.training import DivergenceError, Training, progress_bar
 
@@ -130,8 +130,7 @@ class Corpus:
 @contextlib.contextmanager
 def _readable(path):
     """Whatever libsndfile does not like about a file, as a ValueError."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no file'}; check the path")
+    _check_file(path)
     try:
         yield
     except (soundfile.LibsndfileError, EOFError, TypeError) as error:  # TypeError: raw samples, whose rate no one knows

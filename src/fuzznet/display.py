@@ -256,8 +256,7 @@ class PedalUpload:
             sounds = {name: 0.99 / peak * sound for name, sound in sounds.items()}
         display(segments(found), Players(sounds, found.sample_rate_hz))
         with tempfile.TemporaryDirectory() as folder:
-            facts = {name: getattr(found, name) for name in ("sample_rate_hz", "x_level", "y_level", "esr_output")}
-            storage.save(Path(folder) / "pedal.npz", found.parameters, **facts)
+            storage.save(Path(folder) / "pedal.npz", found.parameters, **found.facts)
             source = _data_url("application/octet-stream", (Path(folder) / "pedal.npz").read_bytes())
         display(HTML(f'<a download="pedal.npz" href="{source}">Download pedal.npz</a>, for storage.load'))
 

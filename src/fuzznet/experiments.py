@@ -169,6 +169,11 @@ class Pedal(NamedTuple):
     sample_rate_hz: int
     segments: Segments
 
+    @property
+    def facts(self):
+        """What to keep with the parameters, as `about` of `storage.save`: what playing needs, and the score."""
+        return {name: getattr(self, name) for name in ("sample_rate_hz", "x_level", "y_level", "esr_output")}
+
 
 def pedal(
     pair, seed=0, max_seconds=180.0, train_share=0.8, clip_length=4096, quietest=0.4, learning_rates=(0.01, 0.0005),

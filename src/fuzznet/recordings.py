@@ -15,7 +15,7 @@ import soxr
 from scipy import signal
 
 from fuzznet.arrays import check_signal, namespace
-from fuzznet.storage import replace_file
+from fuzznet.storage import _check_file, replace_file
 
 NOTES = ("E2", "A2", "D3", "G3", "B3", "E4", "A4", "E5")
 KINDS = {".wav": ("WAV", "FLOAT"), ".flac": ("FLAC", "PCM_24")}  # what can be written
@@ -77,9 +77,8 @@ def load_sound(path, sample_rate_hz=None, channel=None):
         raise ValueError(f"sample_rate_hz={sample_rate_hz}: expected a whole number above 0, such as 48000")
     if hasattr(path, "read"):
         path.seek(0)
-    elif not Path(path).is_file():
-        what = "a folder, not a file" if Path(path).is_dir() else "no file"
-        raise FileNotFoundError(f"{path}: {what}; check the path")
+    else:
+        _check_file(path)
     try:
         with soundfile.SoundFile(path) as file:
             channels, own_rate_hz, log = file.read(always_2d=True).T, file.samplerate, file.extra_info

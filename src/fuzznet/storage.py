@@ -120,10 +120,14 @@ def replace_file(path, content):
             os.close(folder)
 
 
-def _read(path):
-    """Checkpoint, whose optimizer is None for a network alone."""
+def _check_file(path):
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: {'a folder, not a file' if Path(path).is_dir() else 'no file'}; check the path")
+
+
+def _read(path):
+    """Checkpoint, whose optimizer is None for a network alone."""
+    _check_file(path)
     try:
         with zipfile.ZipFile(path) as file:
             if sum(member.file_size for member in file.infolist()) > os.path.getsize(path):
